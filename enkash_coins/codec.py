@@ -1,0 +1,118 @@
+"""The one cattrs converter: bytes to models and back, strictly typed.
+
+cattrs by default turns ``"false"`` into ``True``, ``1.9`` into ``1`` and ``None`` into ``"None"``, and drops unknown
+keys; JSON libraries take ``false`` for ``0``. None of that happens here.
+"""
+
+from contextlib import suppress
+from typing import Any, TypeVar, cast
+
+import attrs
+import orjson
+from cattrs import Converter, transform_error
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from enkash_coins.models import CoinEventConfig, CoinEventUpdate, Unset
+
+T = TypeVar("T")
+
+_KNOWN_KEYS = frozenset({"coinConfigId", "configuration", "event", "amount", "companyId"})
+
+
+class Unreadable(ValueError):
+    """Bytes from the server that are not what they should be; says where and why, never what."""
+
+
+def _strict_int(value: object, _: object) -> int:
+    if type(value) is not int:
+        raise TypeError("is not an integer")
+    return value
+
+
+def _strict_str(value: object, _: object) -> str:
+    if type(value) is not str:
+        raise TypeError("is not a string")
+    return value
+
+
+def _optional_str(value: object, _: object) -> str | None:
+    return None if value is None else _strict_str(value, str)
+
+
+def _converter(*, detailed: bool) -> Converter:
+    converter = Converter(detailed_validation=detailed)
+    converter.register_structure_hook(int, _strict_int)
+    converter.register_structure_hook(str, _strict_str)
+    converter.register_structure_hook(str | None, _optional_str)
+    known = make_dict_structure_fn(
+        CoinEventConfig,
+        converter,
+        extra=override(omit=True),
+        _cattrs_detailed_validation=detailed,
+        coin_config_id=override(rename="coinConfigId"),
+        company_id=override(rename="companyId"),
+    )
+
+    def config(value: object, kind: type[CoinEventConfig]) -> CoinEventConfig:
+        if type(value) is not dict:
+            raise TypeError("is not an object")
+        read = known(value, kind)
+        if value.keys() <= _KNOWN_KEYS:
+            return read
+        return attrs.evolve(read, extra={key: value[key] for key in value.keys() - _KNOWN_KEYS})
+
+    converter.register_structure_hook(CoinEventConfig, config)
+    converter.register_unstructure_hook(
+        CoinEventUpdate,
+        make_dict_unstructure_fn(
+            CoinEventUpdate,
+            converter,
+            _cattrs_omit_if_default=True,
+            coin_config_id=override(omit=True),
+            company_id=override(rename="companyId"),
+        ),
+    )
+    converter.register_unstructure_hook(int | Unset, lambda value: value)
+    converter.register_unstructure_hook(str | Unset, lambda value: value)
+    return converter
+
+
+# Without detailed validation reading costs 0.6 µs; only an answer that fails is read again, to say where.
+_fast, _precise = _converter(detailed=False), _converter(detailed=True)
+
+
+def structure(value: object, kind: type[T]) -> T:
+    """The value as an instance of ``kind``; raises ``Unreadable`` with the path of what is wrong."""
+    with suppress(Exception):  # cattrs raises whatever a hook raises; the precise pass names it
+        return _fast.structure(value, kind)
+    try:
+        return _precise.structure(value, kind)
+    except Exception as error:  # noqa: BLE001  # same
+        lines = transform_error(error, path="payload", format_exception=_describe)
+    raise Unreadable("; ".join(map(_where_and_why, lines)))
+
+
+def _describe(error: BaseException, _: type | None) -> str:
+    return "is missing" if isinstance(error, KeyError) else str(error)
+
+
+def _where_and_why(line: str) -> str:
+    why, where = line.split(" @ ", 1)
+    return f"{where} {why}"
+
+
+def loads(body: bytes) -> object:
+    """JSON as Python values; ``NaN``, 100,000-deep arrays and a byte order mark are ``Unreadable``."""
+    with suppress(orjson.JSONDecodeError):  # it holds the whole document: nothing of it may survive in a __context__
+        return cast("object", orjson.loads(body))
+    raise Unreadable("is not JSON")
+
+
+def dumps(value: dict[str, Any]) -> bytes:
+    """Compact JSON bytes, keys in the order given."""
+    return orjson.dumps(value)
+
+
+def update_body(update: CoinEventUpdate) -> bytes:
+    """The body of an update: the API's names, without what is ``UNSET`` (``0`` is sent)."""
+    return orjson.dumps(_fast.unstructure(update))

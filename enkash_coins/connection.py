@@ -1,0 +1,85 @@
+"""How a client is put together: auth and pacing on the aiohttp transport."""
+
+import ssl
+from collections.abc import Mapping
+from typing import Final, Literal, TypedDict
+
+from enkash_coins.errors import InvalidRequest
+from enkash_coins.layers.auth import Auth
+from enkash_coins.layers.pacing import Pacing
+from enkash_coins.retry import RetryPolicy
+from enkash_coins.secret import Secret
+from enkash_coins.settings import (
+    checked_base_url,
+    checked_cookies,
+    checked_proxy,
+    checked_rate,
+    checked_seconds,
+    checked_width,
+    default_headers,
+)
+from enkash_coins.tokens import StaticToken, TokenSource
+from enkash_coins.transport import Transport
+from enkash_coins.transports.aiohttp import AiohttpTransport, ClientSession
+
+_OF_A_SESSION: Final = ("cookies", "ssl_context", "proxy", "trust_env")
+
+
+class ConnectOptions(TypedDict, total=False):
+    """The keyword arguments of ``CoinEventService.connect``, which explains them; those of one kind go together."""
+
+    auth: str | TokenSource
+    cookies: Mapping[str, str] | None
+    headers: Mapping[str, str] | None
+    user_agent: str | None
+    timeout: float
+    retry: RetryPolicy
+    concurrency: int | Literal["auto"]
+    rate: float | None
+    ssl_context: ssl.SSLContext | None
+    proxy: str | None
+    trust_env: bool
+    session: ClientSession | None
+
+
+def connected(base_url: Secret[str], options: Secret[ConnectOptions]) -> Transport | InvalidRequest | TypeError:
+    """The transport for these options, or what is wrong with them.
+
+    The error is returned: a traceback through the frames here would show the options' secrets.
+    """
+    given = options.reveal()
+    session = given.get("session")
+    if session is not None:
+        clashing = [name for name in _OF_A_SESSION if given.get(name)]
+        if clashing:
+            return TypeError(f"{', '.join(clashing)} cannot be given with session=: they belong to the session")
+    retry = given.get("retry", RetryPolicy())
+    proxy = given.get("proxy")
+    try:
+        wire = AiohttpTransport(
+            checked_base_url(base_url.reveal()),
+            timeout=checked_seconds("timeout", given.get("timeout", 30.0)),
+            headers=default_headers(given.get("headers"), given.get("user_agent")),
+            cookies=Secret(checked_cookies(given.get("cookies"))),
+            ssl_context=given.get("ssl_context"),
+            proxy=None if proxy is None else Secret(checked_proxy(proxy)),
+            trust_env=given.get("trust_env", False),
+            session=session,
+        )
+        paced = Pacing(
+            wire,
+            slots=checked_width(given.get("concurrency", "auto")),
+            rate=checked_rate(given.get("rate")),
+            max_wait=retry.max_wait,
+        )
+        return Auth(paced, _token_source(given["auth"]))
+    except InvalidRequest as error:
+        return error.with_traceback(None)
+
+
+def _token_source(auth: str | TokenSource) -> TokenSource:
+    if isinstance(auth, str):
+        return StaticToken(Secret(auth))
+    if not callable(getattr(auth, "token", None)) or not callable(getattr(auth, "refused", None)):
+        raise InvalidRequest("auth is neither a token nor a TokenSource such as PasswordGrant(…)")
+    return auth

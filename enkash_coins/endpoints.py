@@ -1,0 +1,171 @@
+"""How to ask for each operation, and how to read its answer: pure functions, no I/O.
+
+Paths, bodies and answers are those of EnKash's "brand loyalty" pages (Get, Create, Update Coin Event Configuration;
+Allocate Coins to User) and "Point Management" (balance).
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+import attrs
+
+from enkash_coins.answers import malformed, read_payload
+from enkash_coins.codec import Unreadable, dumps, structure, update_body
+from enkash_coins.errors import InvalidRequest
+from enkash_coins.models import UNSET, AllocationReceipt, CoinAllocation, CoinEventConfig, CoinEventUpdate
+from enkash_coins.transport import Request, Response
+
+T = TypeVar("T")
+
+_CONFIGS = "/api/v0/enkash-coins"
+_JSON: Final = {"Content-Type": "application/json"}
+# Refused, not quoted: even a quoted ".." climbs out of the path in some servers.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LONGEST_NAME = 256
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_AMOUNT_LIMIT = 2**63
+
+
+@attrs.frozen
+class Endpoint(Generic[T]):
+    """One call: the request to send, and how to read what comes back.
+
+    Attributes:
+        read: the answer's value; raises the typed error for anything that is not a success.
+        request_id: an allocation's own id, shown on its errors.
+    """
+
+    request: Request
+    read: Callable[[Response], T]
+    request_id: str | None = None
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _check_id(name: str, value: object) -> str:
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise InvalidRequest(f"{name}: {_shown(value)} is not an id (1 to 64 of A-Z a-z 0-9 _ -)")
+    return value
+
+
+def _check_name(name: str, value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME or _CONTROL.search(value):
+        raise InvalidRequest(f"{name}: {_shown(value)} is not a name (1 to {_LONGEST_NAME} printable characters)")
+    return value
+
+
+def _check_amount(name: str, value: object) -> int:
+    if type(value) is not int or not -_AMOUNT_LIMIT <= value < _AMOUNT_LIMIT:
+        raise InvalidRequest(f"{name}: {_shown(value)} is not an integer of 64 bits")
+    return value
+
+
+_CHECKS: Final[tuple[tuple[str, Callable[[str, object], object]], ...]] = (
+    ("amount", _check_amount),
+    ("configuration", _check_name),
+    ("company_id", _check_id),
+    ("event", _check_name),
+)
+
+
+def check_update(update: CoinEventUpdate) -> None:
+    """Raises ``InvalidRequest`` naming the first field that could not be sent."""
+    if type(update) is not CoinEventUpdate:
+        raise InvalidRequest(f"{_shown(update)} is not a CoinEventUpdate")
+    _check_id("coin_config_id", update.coin_config_id)
+    empty = True
+    for name, check in _CHECKS:
+        value = getattr(update, name)
+        if value is not UNSET:
+            empty = False
+            check(name, value)
+    if empty:
+        raise InvalidRequest(f"update of {update.coin_config_id}: nothing is set")
+
+
+def _read_config(operation: str) -> Callable[[Response], CoinEventConfig]:
+    def read(response: Response) -> CoinEventConfig:
+        payload = read_payload(response, operation)
+        try:
+            return structure(payload, CoinEventConfig)
+        except Unreadable as error:
+            reason = str(error)
+        raise malformed(response, operation, reason)
+
+    return read
+
+
+_read_get, _read_update, _read_create = _read_config("get"), _read_config("update"), _read_config("create")
+
+
+def get(coin_config_id: str) -> Endpoint[CoinEventConfig]:
+    """Read one configuration."""
+    path = f"{_CONFIGS}/{_check_id('coin_config_id', coin_config_id)}"
+    return Endpoint(Request("GET", path, {}, b"", "get", replayable=True), _read_get)
+
+
+def update(change: CoinEventUpdate) -> Endpoint[CoinEventConfig]:
+    """Set fields of one configuration; sets absolute values, so it may be sent again."""
+    check_update(change)
+    path = f"{_CONFIGS}/{change.coin_config_id}"
+    return Endpoint(Request("PATCH", path, _JSON, update_body(change), "update", replayable=True), _read_update)
+
+
+def create(*, company_id: str, event: str, amount: int, configuration: str) -> Endpoint[CoinEventConfig]:
+    """Make a new configuration; a repeat could make a second one, so it is not sent again in doubt."""
+    body = dumps(
+        {
+            "configuration": _check_name("configuration", configuration),
+            "companyId": _check_id("company_id", company_id),
+            "event": _check_name("event", event),
+            "amount": _check_amount("amount", amount),
+        }
+    )
+    request = Request("POST", f"{_CONFIGS}/create-coins-config", _JSON, body, "create", replayable=False)
+    return Endpoint(request, _read_create)
+
+
+def allocate(allocation: CoinAllocation, *, replay: bool) -> Endpoint[AllocationReceipt]:
+    """Give coins to a user.
+
+    Args:
+        allocation: with its request id. Whether EnKash refuses a repeated one is not documented.
+        replay: send it again in doubt, under the same id.
+    """
+    if type(allocation) is not CoinAllocation:
+        raise InvalidRequest(f"{_shown(allocation)} is not a CoinAllocation", operation="allocate")
+    request_id = _check_id("request_id", allocation.request_id)
+    body = dumps(
+        {
+            "companyId": _check_id("company_id", allocation.company_id),
+            "event": _check_name("event", allocation.event),
+            "requestId": request_id,
+            "userId": _check_id("user_id", allocation.user_id),
+        }
+    )
+
+    def read(response: Response) -> AllocationReceipt:
+        message = read_payload(response, "allocate")
+        if type(message) is not str:
+            raise malformed(response, "allocate", "has a payload that is not a string")
+        return AllocationReceipt(request_id, message)
+
+    request = Request("POST", f"{_CONFIGS}/allocate-coin", _JSON, body, "allocate", replayable=replay)
+    return Endpoint(request, read, request_id)
+
+
+def _read_balance(response: Response) -> int:
+    points = read_payload(response, "balance")
+    if type(points) is not int:
+        raise malformed(response, "balance", "has a payload that is not an integer")
+    return points
+
+
+def balance(user_id: str) -> Endpoint[int]:
+    """Read a user's coins."""
+    path = f"/api/v0/coins/balance?userId={_check_id('user_id', user_id)}"
+    return Endpoint(Request("GET", path, {}, b"", "balance", replayable=True), _read_balance)

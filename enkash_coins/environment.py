@@ -1,0 +1,34 @@
+"""Settings from ``ENKASH_*`` environment variables."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from enkash_coins.errors import InvalidRequest
+from enkash_coins.secret import Secret
+from enkash_coins.tokens import PasswordGrant, StaticToken, TokenSource
+
+BASE_URL: Final = "ENKASH_BASE_URL"
+TOKEN: Final = "ENKASH_TOKEN"  # noqa: S105  # the variable's name
+CREDENTIALS: Final = ("ENKASH_CLIENT_ID", "ENKASH_CLIENT_SECRET", "ENKASH_USERNAME", "ENKASH_PASSWORD")
+
+
+def base_url_from(environment: Mapping[str, str]) -> str:
+    """The host to talk to; raises ``InvalidRequest`` when it is not set."""
+    if not environment.get(BASE_URL):
+        raise InvalidRequest(f"{BASE_URL} is not set: it is a required setting, never a guess")
+    return environment[BASE_URL]
+
+
+def auth_from(environment: Mapping[str, str]) -> TokenSource:
+    """A token, or the four parts of a login; raises ``InvalidRequest`` naming what is missing or too much."""
+    given = [name for name in CREDENTIALS if environment.get(name)]
+    if environment.get(TOKEN):
+        if given:
+            raise InvalidRequest(f"both {TOKEN} and {', '.join(given)} are set: unset one kind")
+        return StaticToken(Secret(environment[TOKEN]))
+    missing = [name for name in CREDENTIALS if name not in given]
+    if not given:
+        raise InvalidRequest(f"neither {TOKEN} nor {', '.join(CREDENTIALS)} are set")
+    if missing:
+        raise InvalidRequest(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set")
+    return PasswordGrant(*(environment[name] for name in CREDENTIALS))

@@ -1,0 +1,1 @@
+"""Transports around a transport, each with one promise."""

@@ -1,0 +1,130 @@
+"""No more in flight, and no faster, than the host is to bear; a 429 closes the gate of the whole client."""
+
+import asyncio
+import time
+from collections import deque
+from contextlib import suppress
+
+import attrs
+
+from enkash_coins.errors import RateLimited, ServiceClosed
+from enkash_coins.home import Home
+from enkash_coins.retry_after import retry_after
+from enkash_coins.transport import Request, Response, Transport
+
+_SAYS_WHEN = frozenset({425, 429, 503})
+
+
+@attrs.define(eq=False)
+class _Flow:
+    """What belongs to one event loop."""
+
+    slots: int
+    closing: asyncio.Event = attrs.field(factory=asyncio.Event)
+    waiting: deque[asyncio.Future[None]] = attrs.field(factory=deque)
+    gate_opens: float = 0.0  # loop seconds
+    next_send: float = 0.0  # loop seconds
+
+
+class Pacing:
+    """Slots, a send rate and the gate.
+
+    Slots answer latency and a rate answers 429: limiting what is in flight cannot hold a rate (50 requests per second
+    of 2 ms are 0.1 in flight).
+
+    Args:
+        slots: requests in flight at most.
+        rate: requests per second at most, evenly spaced; ``None`` for no limit.
+        max_wait: seconds; a gate that stays closed longer refuses at once.
+    """
+
+    def __init__(self, inner: Transport, *, slots: int, rate: float | None, max_wait: float) -> None:
+        self._inner = inner
+        self._slots = slots
+        self._interval = 1 / rate if rate else 0.0
+        self._max_wait = max_wait
+        self._home = Home()
+        self._flow = _Flow(slots)
+        self._closed = False
+
+    async def send(self, request: Request, /) -> Response:
+        """Send once there is a slot, the gate is open and the rate allows it."""
+        if self._home.settle():
+            self._flow = _Flow(self._slots)
+        flow = self._flow
+        await self._enter(flow, request.operation)
+        try:
+            response = await self._inner.send(request)
+        finally:
+            self._leave(flow)
+        if response.status in _SAYS_WHEN:
+            wait = retry_after(response.headers, now=time.time())
+            if wait:
+                flow.gate_opens = max(flow.gate_opens, asyncio.get_running_loop().time() + wait)
+        return response
+
+    async def _enter(self, flow: _Flow, operation: str) -> None:
+        """Return with a slot taken, the gate open and the rate kept."""
+        now = asyncio.get_running_loop().time
+        while True:
+            if self._closed:
+                raise ServiceClosed("the service was closed", operation=operation)
+            shut = flow.gate_opens - now()
+            if shut > self._max_wait:
+                raise RateLimited(
+                    f"{operation}: the server asked for a pause that lasts {shut:.0f} s more, longer than"
+                    f" max_wait={self._max_wait:g}; nothing was sent",
+                    status=429,
+                    retry_after=shut,
+                    operation=operation,
+                )
+            if shut > 0:
+                await self._pause(flow, shut)
+                continue
+            if not flow.slots:
+                await self._wait_for_slot(flow)
+            else:
+                flow.slots -= 1
+            # From here on this task holds a slot.
+            try:
+                if self._interval and flow.gate_opens <= now():
+                    start = max(now(), flow.next_send)
+                    flow.next_send = start + self._interval
+                    if start > now():
+                        await self._pause(flow, start - now())
+            except BaseException:
+                self._leave(flow)
+                raise
+            if flow.gate_opens <= now() and not self._closed:
+                return
+            self._leave(flow)  # the gate shut meanwhile: who waits at it holds no slot
+
+    async def _pause(self, flow: _Flow, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await flow.closing.wait()
+
+    async def _wait_for_slot(self, flow: _Flow) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        flow.waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave(flow)  # it was this task's turn already: pass the slot on
+            raise
+
+    def _leave(self, flow: _Flow) -> None:
+        """Give the slot to the next waiter, or back."""
+        while flow.waiting:
+            turn = flow.waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        flow.slots += 1
+
+    async def aclose(self) -> None:
+        """Turn away who waits, and close the inner transport."""
+        self._closed = True
+        self._flow.closing.set()
+        await self._inner.aclose()

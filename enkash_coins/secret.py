@@ -1,0 +1,28 @@
+"""A value that crash reporters, logs and pickles must not see."""
+
+from typing import Generic, NoReturn, TypeVar, final
+
+T = TypeVar("T")
+
+
+@final
+class Secret(Generic[T]):
+    """Keeps a value out of ``repr``, ``str``, pickles and frame locals; ``reveal()`` gives it back.
+
+    Bare secrets in a local variable show up in crash reporters, which print the ``repr`` of every local.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: T, /) -> None:
+        self._value = value
+
+    def reveal(self) -> T:
+        """The value itself: keep it out of local variables of frames that may raise."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is not pickled or copied")

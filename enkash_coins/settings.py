@@ -1,0 +1,127 @@
+"""Checking of what a caller sets on a client: each problem is one line that names the setting, never a secret."""
+
+import math
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from enkash_coins._version import __version__
+from enkash_coins.errors import InvalidRequest
+
+_DEFAULT_WIDTH = 32
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_COOKIE_VALUE = re.compile(r"[\x21\x23-\x3a\x3c-\x7e]*")
+_PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)*/?")
+# Set by the package, per request or by the connection: a caller's would break or leak something.
+_RESERVED = frozenset(
+    {"authorization", "accept-encoding", "connection", "content-length", "content-type", "cookie", "host"}
+    | {"transfer-encoding", "expect", "upgrade"}
+)
+
+
+def checked_base_url(base_url: object) -> str:
+    """The base URL without a trailing slash: https, or http for loopback; no user, query or fragment."""
+    if not isinstance(base_url, str) or not base_url.strip():
+        raise InvalidRequest("base_url is empty: it is a required setting, never a guess")
+    problem = _url_problem(base_url)
+    if problem:
+        raise InvalidRequest(f"base_url: {problem}")
+    return base_url.rstrip("/")
+
+
+def _url_problem(base_url: str) -> str:
+    # The URL itself is not shown: it may hold a password.
+    try:
+        parts = urlsplit(base_url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return "is not a URL"
+    if not base_url.isascii() or any(character <= " " for character in base_url):
+        return "has spaces or non-ASCII characters"
+    if "@" in parts.netloc:
+        return "must not hold a user or password"
+    if "?" in base_url or "#" in base_url:
+        return "must not have a query or fragment"
+    if not host or parts.scheme not in ("https", "http"):
+        return "must begin with https:// and name a host"
+    if parts.scheme == "http" and not _is_loopback(host):
+        return "must be https (http is for loopback only)"
+    if not _PATH.fullmatch(parts.path) or any(segment in (".", "..") for segment in parts.path.split("/")):
+        return "has a path that is not a plain prefix"
+    return ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def default_headers(extra: Mapping[str, str] | None, user_agent: str | None) -> dict[str, str]:
+    """The headers of every request: ours, and the caller's own.
+
+    Args:
+        user_agent: what stands after ``enkash-coins/x.y.z``, e.g. ``acme-backend/2.1``.
+    """
+    headers = {"User-Agent": f"enkash-coins/{__version__}", "Accept": "application/json"}
+    if user_agent is not None:
+        headers["User-Agent"] += f" {user_agent}"
+    headers.update(extra or {})
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            raise InvalidRequest(f"headers: {str(name)[:64]!r} is not a header name")
+        if name.lower() in _RESERVED:
+            raise InvalidRequest(f"headers: {name} is set by the package itself")
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise InvalidRequest(f"headers: the value of {name} has characters that cannot stand in a header")
+    # Session and request headers together may not hold one name twice in different case.
+    return {("User-Agent" if name.lower() == "user-agent" else name): value for name, value in headers.items()}
+
+
+def checked_cookies(cookies: Mapping[str, str] | None) -> dict[str, str]:
+    """The caller's cookies, sent back byte for byte."""
+    for name, value in (cookies or {}).items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            raise InvalidRequest(f"cookies: {str(name)[:64]!r} is not a cookie name")
+        if not isinstance(value, str) or not _COOKIE_VALUE.fullmatch(value):
+            raise InvalidRequest(f"cookies: the value of {name} has characters that cannot stand in a cookie")
+    return dict(cookies or {})
+
+
+def checked_seconds(name: str, seconds: object) -> float:
+    """A positive, finite number of seconds."""
+    return _positive(name, seconds, "seconds")
+
+
+def checked_rate(rate: object) -> float | None:
+    """Requests per second, or ``None`` for no limit."""
+    return None if rate is None else _positive("rate", rate, "requests per second")
+
+
+def _positive(name: str, value: object, unit: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
+        raise InvalidRequest(f"{name}: {value!r} is not a positive number of {unit}")
+    return float(value)
+
+
+def checked_width(concurrency: object) -> int:
+    """How many at once: a positive integer, or ``"auto"``."""
+    if concurrency == "auto":
+        return _DEFAULT_WIDTH
+    if type(concurrency) is not int or concurrency < 1:
+        raise InvalidRequest(f'concurrency: {concurrency!r} is neither a positive integer nor "auto"')
+    return concurrency
+
+
+def checked_proxy(proxy: object) -> str:
+    """The URL of an HTTP proxy; it may hold a password, so it is never shown."""
+    try:
+        usable = isinstance(proxy, str) and urlsplit(proxy).scheme in ("http", "https") and urlsplit(proxy).hostname
+    except ValueError:
+        usable = False
+    if not usable or not isinstance(proxy, str):
+        raise InvalidRequest("proxy is not a URL such as http://proxy.example:3128")
+    return proxy

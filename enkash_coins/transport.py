@@ -1,0 +1,92 @@
+"""The seam: bytes in, bytes out. Everything above is the service's, everything below a transport's."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+
+import attrs
+
+_LONG_SECRET = 8
+
+
+class Headers(Mapping[str, str]):
+    """Headers whose names are compared without regard to case."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+        self._values = {name.lower(): value for name, value in (headers or {}).items()}
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def _case_insensitive(headers: Mapping[str, str]) -> Mapping[str, str]:
+    # What an HTTP library hands over is case-insensitive already; only a plain dict is not.
+    return Headers(headers) if type(headers) is dict else headers
+
+
+@attrs.frozen
+class Request:
+    """One HTTP request, complete but for what layers add.
+
+    Attributes:
+        method: ``GET``, ``POST`` or ``PATCH``.
+        path: origin-form and percent-encoded, with its query; without the base URL's prefix.
+        headers: not shown by ``repr``: they hold the token.
+        body: the exact bytes; empty for none.
+        operation: get, update, create, allocate, balance or token.
+        replayable: whether it may be sent again although it may have been applied.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    body: bytes = attrs.field(default=b"", repr=False)
+    operation: str = ""
+    replayable: bool = False
+
+
+@attrs.frozen
+class Response:
+    """One HTTP answer, whatever its status.
+
+    Attributes:
+        headers: case-insensitive.
+        body: decoded of its content encoding, and capped by the transport.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False, converter=_case_insensitive)
+    body: bytes = attrs.field(default=b"", repr=False)
+
+
+class Transport(Protocol):
+    """Sends one request and returns its answer; layers are transports around transports."""
+
+    async def send(self, request: Request, /) -> Response:
+        """Send the request once; raises only ``EnkashError`` (``RuntimeError`` on a wrong event loop)."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what is held; may be called twice."""
+        ...
+
+
+def blacked_out(response: Response, secrets: Iterable[str]) -> Response:
+    """The response without the secrets that a server quotes back ("Invalid access token: …").
+
+    In a success only long ones are looked for: a short password could be part of any honest answer.
+    """
+    body = response.body
+    for secret in secrets:
+        if len(secret) >= _LONG_SECRET or (secret and response.status >= 400):
+            quoted = secret.encode()
+            if quoted in body:
+                body = body.replace(quoted, b"***")
+    return response if body is response.body else Response(response.status, response.headers, body)

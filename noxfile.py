@@ -1,0 +1,85 @@
+"""What has to pass before a change is good: `nox` runs it all, `nox -s lint` one part of it."""
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
+
+nox.needs_version = ">=2026.10"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.default_venv_backend = "venv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = True  # those found below must run
+
+
+def find(version: str) -> Path | None:
+    """The folder of the first CPython of this version that really runs.
+
+    A name on the PATH is no proof: version managers put stubs there, for versions that are not in use as well.
+    """
+    probe = "import ensurepip, ssl, sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
+    pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    folders = [Path(sys.base_prefix, "bin"), *map(Path, os.get_exec_path()), *pyenv.glob(f"versions/{version}.*/bin")]
+    for folder in folders:
+        python = folder / f"python{version}"
+        if not os.access(python, os.X_OK):
+            continue
+        answer = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=False)
+        if answer.stdout.split() == ["cpython", version]:
+            return folder
+    return None
+
+
+FOUND = {version: folder for version in SUPPORTED if (folder := find(version))}
+MISSING = [version for version in SUPPORTED if version not in FOUND]
+if not FOUND:
+    sys.exit(f"None of CPython {', '.join(SUPPORTED)} is installed: there is nothing to run the tests on.")
+os.environ["PATH"] = os.pathsep.join([*map(str, FOUND.values()), os.environ["PATH"]])  # where nox looks for them
+
+
+@nox.session(venv_backend="none")
+def lint(session: nox.Session) -> None:
+    """Format and lint rules."""
+    session.run(sys.executable, "-m", "ruff", "format", "--check")
+    session.run(sys.executable, "-m", "ruff", "check")
+
+
+@nox.session(venv_backend="none")
+def types(session: nox.Session) -> None:
+    """Types of the package, the tests, the benchmarks and this file."""
+    session.run(sys.executable, "-m", "mypy")
+
+
+@nox.session(python=list(FOUND))
+def tests(session: nox.Session) -> None:
+    """The tests, on the built wheel and every installed CPython; `nox -s tests-3.12 -- -k name` runs a few."""
+    for version in MISSING:
+        session.log(f"CPython {version} is not installed: skipped.")
+    session.install("--require-hashes", "-r", "requirements/dev.txt")
+    # Not session.install(), which `nox -R` skips, and by force: else an old wheel of the same version would be tested.
+    session.run("python", "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", str(build_wheel()))
+    session.run("python", "-m", "pip", "check", silent=True)  # the pins must be what the package asks for
+    coverage = [] if session.posargs else ["--cov", f"--cov-config={ROOT / 'pyproject.toml'}", "--cov-report=term"]
+    session.chdir(session.create_tmp())  # away from the source tree: child processes must find the wheel as well
+    where = session.run("python", "-c", "import enkash_coins; print(enkash_coins.__file__)", silent=True)
+    if "site-packages" not in str(where):
+        session.error(f"These tests would not run on the wheel, but on {where}")
+    config = f"--config-file={ROOT / 'pyproject.toml'}"
+    session.run("pytest", config, "-n", "auto", "--dist", "worksteal", *coverage, *session.posargs, str(ROOT / "tests"))
+
+
+@functools.cache
+def build_wheel() -> Path:
+    """Build the sdist, from that the wheel: once, with the pinned tools of the environment that nox runs in."""
+    out = ROOT / ".nox" / "dist"
+    for old in out.glob("*"):
+        old.unlink()
+    subprocess.run([sys.executable, "-m", "build", "--no-isolation", "--outdir", out], cwd=ROOT, check=True)
+    (wheel,) = out.glob("*.whl")
+    return wheel
