@@ -1,0 +1,121 @@
+"""The token endpoint and what it remembers. Pure: the time is an argument."""
+
+import secrets
+from base64 import b64decode
+from urllib.parse import parse_qs
+
+import orjson
+from attrs import field, frozen
+
+from enkash_coins.sandbox.answers import Answer, oauth_error
+
+_ALLOWED_FAILURES = 3  # "after 3 consecutive failed token requests the account is locked" [P]
+_FIELDS = ("grant_type", "username", "password", "clientId")
+_CAMEL_CASE = {  # no scope: as one product page shows it
+    "access_token": "accessToken",
+    "token_type": "tokenType",
+    "expires_in": "expiresIn",
+    "refresh_token": "refreshToken",
+}
+
+
+@frozen
+class Credentials:
+    """What a client has to present."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    username: str
+    password: str = field(repr=False)
+
+
+class Login:
+    """Issues tokens, knows the valid ones, and locks the account after three failures in a row.
+
+    Args:
+        credentials: the right ones.
+        life: seconds that a token is valid.
+        claimed_life: what ``expires_in`` says; "absent" leaves it out.
+        camel_case: whether the answer's fields are in camelCase.
+    """
+
+    def __init__(
+        self, credentials: Credentials, *, life: float, claimed_life: float | str, camel_case: bool = False
+    ) -> None:
+        self._right = credentials
+        self._life = life
+        self._claimed_life = claimed_life
+        self._camel_case = camel_case
+        self._failures = 0
+        self._expiries: dict[str, float] = {}
+
+    @property
+    def locked(self) -> bool:
+        """Whether even the right credentials are refused."""
+        return self._failures >= _ALLOWED_FAILURES
+
+    def unlock(self) -> None:
+        """Forget the failures, as a person at EnKash would."""
+        self._failures = 0
+
+    def expire_tokens(self) -> None:
+        """Make every token invalid that was issued so far."""
+        self._expiries.clear()
+
+    def check(self, authorization: str, now: float) -> Answer | None:
+        """The refusal of a request with this header; None if its token is valid."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            return oauth_error(401, "unauthorized", "Full authentication is required to access this resource")
+        if self._expiries.get(token, now) > now:
+            return None
+        return oauth_error(401, "invalid_token", f"Invalid access token: {token}")  # quoted back, as Spring does
+
+    def grant(self, authorization: str, body: bytes, now: float) -> Answer:
+        """The answer to a token request; a refusal counts towards the lock."""
+        if self.locked:
+            return oauth_error(401, "unauthorized", "Account locked")
+        refusal = self._refusal(authorization, body)
+        self._failures = 0 if refusal is None else self._failures + 1
+        return refusal or Answer(200, orjson.dumps(self._issue(now)))
+
+    def _refusal(self, authorization: str, body: bytes) -> Answer | None:
+        right = self._right
+        form = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
+        grant_type, username, password, client_id = (form.get(name, [""])[0] for name in _FIELDS)
+        missing = [name for name in _FIELDS if name not in form]
+        if missing:
+            return oauth_error(400, "invalid_request", f"Missing parameter: {', '.join(missing)}")
+        if grant_type != "password":
+            return oauth_error(400, "unsupported_grant_type", "Unsupported grant type")
+        if _basic(authorization) != f"{right.client_id}:{right.client_secret}" or client_id != right.client_id:
+            return oauth_error(401, "invalid_client", "Bad client credentials")
+        if (username, password) != (right.username, right.password):
+            return oauth_error(400, "invalid_grant", "Bad credentials")  # 400, not 401: RFC 6749, section 5.2
+        return None
+
+    def _issue(self, now: float) -> dict[str, object]:
+        token, refresh_token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+        self._expiries = {old: expiry for old, expiry in self._expiries.items() if expiry > now}
+        self._expiries[token] = now + self._life
+        claimed = self._claimed_life
+        fields: dict[str, object] = {
+            "access_token": token,
+            "token_type": "bearer",
+            "refresh_token": refresh_token,
+            "expires_in": int(claimed) if isinstance(claimed, float) and claimed.is_integer() else claimed,
+            "scope": "read write",
+        }
+        if claimed == "absent":
+            del fields["expires_in"]
+        if self._camel_case:
+            return {camel: fields[name] for name, camel in _CAMEL_CASE.items() if name in fields}
+        return fields
+
+
+def _basic(authorization: str) -> str | None:
+    scheme, _, encoded = authorization.partition(" ")
+    try:
+        return b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else None
+    except ValueError:  # neither base64 nor UTF-8
+        return None
