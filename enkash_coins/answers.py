@@ -42,7 +42,7 @@ _SUPPORT_HEADERS = ("Date", "Content-Type", "Retry-After", "X-Request-Id", "X-Co
 _LONGEST_REMOTE_TEXT = 512
 
 
-@attrs.frozen
+@attrs.define
 class Envelope:
     """``{"payload": …, "response_code": int, "response_message": str}``, around every answer but a token's."""
 
@@ -71,9 +71,10 @@ def read_envelope(body: bytes) -> Envelope:
     # type() and not isinstance: False == 0 would read as success.
     if type(code) is not int:
         raise Unreadable("has no integer response_code")
-    if type(message) is not str:
-        raise Unreadable("has no response_message")
-    return Envelope(answer.get("payload"), code, message)
+    # Only the code decides: a success that says nothing more is still a success.
+    if message is not None and type(message) is not str:
+        raise Unreadable("has a response_message that is not a string")
+    return Envelope(answer.get("payload"), code, message or "")
 
 
 def read_payload(response: Response, operation: str) -> object:

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import logging
 from contextlib import suppress
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 
@@ -18,7 +18,8 @@ T = TypeVar("T")
 _log = logging.getLogger("enkash_coins")
 
 
-class Success(NamedTuple, Generic[T]):
+@attrs.define
+class Success(Generic[T]):
     """A call that succeeded; ``late_risk``: an earlier attempt of it may still arrive."""
 
     value: T
@@ -33,7 +34,6 @@ class _Tries:
     began: float  # loop seconds
     replayable: bool
     patient: bool
-    begun: int = 0
     failures: int = 0
     uncounted: int = 0
     renewed: bool = False
@@ -58,37 +58,42 @@ class Caller:
         """
         if self._home.settle() is not None and not self._closing.is_set():
             self._closing = asyncio.Event()
-        request = endpoint.request
         clock = asyncio.get_running_loop().time
-        tries = _Tries(clock(), replayable=request.replayable, patient=patient)
+        request = endpoint.request
+        tries: _Tries | None = None  # the first try needs none of it
+        began = started = clock()
+        attempts = 0
         doubt = False
-        error: EnkashError = ServiceClosed("the service was closed")
+        error: EnkashError | None = None
         while not self._closing.is_set():
-            tries.begun += 1
-            started = clock()
+            attempts += 1
             try:
                 response = await self._transport.send(request)
                 value = endpoint.read(response)
             except EnkashError as caught:
                 error = caught
             else:
-                self._latest_success = clock()
+                self._latest_success = now = clock()
                 self._budget.refill()
                 if _log.isEnabledFor(logging.DEBUG):
-                    _log_attempt(request.operation, tries.begun, str(response.status), clock() - started, None)
-                return Success(value, tries.begun, doubt)
+                    _log_attempt(request.operation, attempts, str(response.status), now - started, None)
+                return Success(value, attempts, doubt)
             doubt = doubt or (error.maybe_applied and request.method != "GET")
+            tries = tries or _Tries(began, replayable=request.replayable, patient=patient)
             delay = self._delay(error, tries, clock())
             if _log.isEnabledFor(logging.DEBUG):
-                _log_attempt(request.operation, tries.begun, _kind(error), clock() - started, delay)
+                _log_attempt(request.operation, attempts, _kind(error), clock() - started, delay)
             if delay is None:
                 break
             await self._pause(delay)
-        if tries.begun > 1:
-            _log.warning("%s: given up after %d attempts: %s", request.operation, tries.begun, error)
-        return _complete(error, endpoint, tries.begun, maybe_applied=doubt)
+            started = clock()
+        if error is None or self._closing.is_set():
+            error = ServiceClosed("the service was closed")
+        elif attempts > 1:
+            _log.warning("%s: given up after %d attempts: %s", request.operation, attempts, error)
+        return _complete(error, endpoint, attempts, maybe_applied=doubt)
 
-    def _delay(self, error: EnkashError, tries: "_Tries", now: float) -> float | None:
+    def _delay(self, error: EnkashError, tries: _Tries, now: float) -> float | None:
         """Seconds until the next try, or ``None``; counts the failed one."""
         limited = isinstance(error, RateLimited)
         if tries.patient and limited:

@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 import attrs
 
 from enkash_coins.answers import malformed, read_payload
-from enkash_coins.codec import Unreadable, dumps, structure, update_body
+from enkash_coins.codec import Unreadable, dumps, read_config, update_body
 from enkash_coins.errors import InvalidRequest
 from enkash_coins.models import UNSET, AllocationReceipt, CoinAllocation, CoinEventConfig, CoinEventUpdate
 from enkash_coins.transport import Request, Response
@@ -23,11 +23,10 @@ _JSON: Final = {"Content-Type": "application/json"}
 # Refused, not quoted: even a quoted ".." climbs out of the path in some servers.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LONGEST_NAME = 256
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _AMOUNT_LIMIT = 2**63
 
 
-@attrs.frozen
+@attrs.define
 class Endpoint(Generic[T]):
     """One call: the request to send, and how to read what comes back.
 
@@ -53,7 +52,7 @@ def _check_id(name: str, value: object) -> str:
 
 
 def _check_name(name: str, value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME or _CONTROL.search(value):
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME or not value.isprintable():
         raise InvalidRequest(f"{name}: {_shown(value)} is not a name (1 to {_LONGEST_NAME} printable characters)")
     return value
 
@@ -64,34 +63,28 @@ def _check_amount(name: str, value: object) -> int:
     return value
 
 
-_CHECKS: Final[tuple[tuple[str, Callable[[str, object], object]], ...]] = (
-    ("amount", _check_amount),
-    ("configuration", _check_name),
-    ("company_id", _check_id),
-    ("event", _check_name),
-)
-
-
 def check_update(update: CoinEventUpdate) -> None:
     """Raises ``InvalidRequest`` naming the first field that could not be sent."""
     if type(update) is not CoinEventUpdate:
         raise InvalidRequest(f"{_shown(update)} is not a CoinEventUpdate")
     _check_id("coin_config_id", update.coin_config_id)
-    empty = True
-    for name, check in _CHECKS:
-        value = getattr(update, name)
-        if value is not UNSET:
-            empty = False
-            check(name, value)
-    if empty:
+    if update.amount is not UNSET:
+        _check_amount("amount", update.amount)
+    if update.configuration is not UNSET:
+        _check_name("configuration", update.configuration)
+    if update.company_id is not UNSET:
+        _check_id("company_id", update.company_id)
+    if update.event is not UNSET:
+        _check_name("event", update.event)
+    elif update.amount is UNSET and update.configuration is UNSET and update.company_id is UNSET:
         raise InvalidRequest(f"update of {update.coin_config_id}: nothing is set")
 
 
-def _read_config(operation: str) -> Callable[[Response], CoinEventConfig]:
+def _config_reader(operation: str) -> Callable[[Response], CoinEventConfig]:
     def read(response: Response) -> CoinEventConfig:
         payload = read_payload(response, operation)
         try:
-            return structure(payload, CoinEventConfig)
+            return read_config(payload)
         except Unreadable as error:
             reason = str(error)
         raise malformed(response, operation, reason)
@@ -99,7 +92,7 @@ def _read_config(operation: str) -> Callable[[Response], CoinEventConfig]:
     return read
 
 
-_read_get, _read_update, _read_create = _read_config("get"), _read_config("update"), _read_config("create")
+_read_get, _read_update, _read_create = _config_reader("get"), _config_reader("update"), _config_reader("create")
 
 
 def get(coin_config_id: str) -> Endpoint[CoinEventConfig]:

@@ -4,6 +4,17 @@ import asyncio
 import os
 from enum import Enum, auto
 
+_generation = 0
+
+
+def _count_fork() -> None:
+    global _generation  # noqa: PLW0603  # the one fact about a process that its objects cannot know
+    _generation += 1
+
+
+# Cheaper than asking for the process id at every call.
+os.register_at_fork(after_in_child=_count_fork)
+
 
 class Moved(Enum):
     """Why nothing from before may be used."""
@@ -20,11 +31,11 @@ class Home:
     afresh. Use on another living loop is a programming error.
     """
 
-    __slots__ = ("_loop", "_pid")
+    __slots__ = ("_generation", "_loop")
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
+        self._generation = 0
 
     def settle(self) -> Moved | None:
         """Settle in the running loop; ``None`` when that is the one from before.
@@ -32,13 +43,13 @@ class Home:
         Raises:
             RuntimeError: this lives in another loop, which is not closed.
         """
-        loop, pid = asyncio.get_running_loop(), os.getpid()
-        before, self_pid = self._loop, self._pid
-        if loop is before and pid == self_pid:
+        loop = asyncio.get_running_loop()
+        before = self._loop
+        if loop is before and self._generation == _generation:
             return None
         if before is None:
             moved = Moved.FIRST_USE
-        elif pid != self_pid:
+        elif self._generation != _generation:
             moved = Moved.FORKED
         elif before.is_closed():
             moved = Moved.LOOP_CLOSED
@@ -46,5 +57,5 @@ class Home:
             raise RuntimeError(
                 "this service belongs to another event loop: make one service per loop, or close that loop first"
             )
-        self._loop, self._pid = loop, pid
+        self._loop, self._generation = loop, _generation
         return moved

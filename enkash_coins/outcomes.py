@@ -32,8 +32,11 @@ def update_outcome(
     index: int, item: CoinEventUpdate, called: Success[CoinEventConfig] | EnkashError
 ) -> Outcome[CoinEventUpdate, CoinEventConfig]:
     """The same for an update, whose answer is compared with what was asked for."""
-    if isinstance(called, EnkashError) or not (shown := differences(item, called.value)):
+    if isinstance(called, EnkashError):
         return outcome_of(index, item, called)
+    shown = differences(item, called.value)
+    if not shown:
+        return Outcome(index, item, OutcomeStatus.APPLIED, called.value, None, called.attempts, called.late_risk)
     error = EnkashError(
         f"the update of {item.coin_config_id} was answered with success, but shows {shown}",
         operation="update",
@@ -45,7 +48,7 @@ def update_outcome(
 
 def differences(asked: CoinEventUpdate, shown: CoinEventConfig) -> str:
     """What the answer shows otherwise than asked for; the id and ``company_id`` are not compared."""
-    found = []
+    found: list[str] = []
     if asked.amount is not UNSET and asked.amount != shown.amount:
         found.append(f"amount {shown.amount} instead of {asked.amount}")
     if asked.configuration is not UNSET and asked.configuration != shown.configuration:

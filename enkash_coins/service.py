@@ -195,7 +195,7 @@ class CoinEventService:
             updates: any iterable, pulled lazily. Rows of one id are sent one after another, in input order.
             concurrency: rows at once, if less than the service's.
         """
-        return self._stream(updates, self._update_row, lambda row: getattr(row, "coin_config_id", None), concurrency)
+        return self._stream(updates, self._update_row, _id_of, concurrency)
 
     def allocate_many(
         self, allocations: Iterable[CoinAllocation] | AsyncIterable[CoinAllocation], *, concurrency: int | None = None
@@ -270,3 +270,9 @@ def _with_request_id(allocation: CoinAllocation) -> CoinAllocation:
     if isinstance(allocation, CoinAllocation) and allocation.request_id is None:
         return attrs.evolve(allocation, request_id=str(uuid.uuid4()))
     return allocation
+
+
+def _id_of(row: CoinEventUpdate) -> str | None:
+    # Anything may come in a row; what is no id is refused by itself and keeps no order.
+    id_ = getattr(row, "coin_config_id", None)
+    return id_ if isinstance(id_, str) else None

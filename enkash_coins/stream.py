@@ -4,7 +4,7 @@ import asyncio
 import copy
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Generic, Self
 
@@ -44,12 +44,8 @@ class OutcomeStream(Generic[Item, Result]):
         self._perform = perform
         self._key = key
         self._width = width
-        self._sync_rows: Iterator[Item] | None = None
-        self._async_rows: AsyncIterator[Item] | None = None
-        if isinstance(rows, AsyncIterable):
-            self._async_rows = aiter(rows)
-        else:
-            self._sync_rows = iter(rows)
+        self._async_rows = aiter(rows) if isinstance(rows, AsyncIterable) else None
+        self._sync_rows = iter(()) if isinstance(rows, AsyncIterable) else iter(rows)
         self._pulling = False
         self._exhausted = False
         self._failure: Exception | None = None
@@ -57,9 +53,9 @@ class OutcomeStream(Generic[Item, Result]):
         self._yielded = 0
         self._under_way = 0
         self._done: deque[Outcome[Item, Result]] = deque()
-        self._arrived = asyncio.Event()
-        self._waiting: deque[asyncio.Future[None]] = deque()  # workers that wait to pull
-        self._busy: dict[str, deque[tuple[int, Item]]] = {}
+        self._consumers: deque[asyncio.Future[None]] = deque()  # wait for an outcome
+        self._pullers: deque[asyncio.Future[None]] = deque()  # workers that wait to pull
+        self._busy: dict[str, deque[tuple[int, Item]] | None] = {}  # ids at work, and the rows that wait for them
         self._workers: list[asyncio.Task[None]] = []
         self._working = 0
         self._closed = False
@@ -76,12 +72,12 @@ class OutcomeStream(Generic[Item, Result]):
                 if failure is not None:
                     raise failure
                 raise StopAsyncIteration
-            self._arrived.clear()
-            await self._arrived.wait()
+            await _turn(self._consumers)
         outcome = self._done.popleft()
         self._yielded += 1
         self.counts[outcome.status] += 1
-        self._let_one_pull()
+        if self._pullers:
+            _wake_one(self._pullers)
         return outcome
 
     async def failures(self) -> list[Outcome[Item, Result]]:
@@ -116,7 +112,7 @@ class OutcomeStream(Generic[Item, Result]):
             _log.warning("a stream was closed with %d rows under way: they may have been applied", self._under_way)
         for worker in self._workers:
             worker.cancel()
-        self._arrived.set()
+        _wake_all(self._consumers)
         await asyncio.gather(*self._workers, return_exceptions=True)
 
     def _start(self) -> None:
@@ -126,83 +122,113 @@ class OutcomeStream(Generic[Item, Result]):
 
     async def _work(self) -> None:
         try:
-            while (row := await self._pull()) is not None:
+            while not self._exhausted:
+                row = self._next_row() if self._async_rows is None else await self._next_async_row(self._async_rows)
+                if row is None:
+                    if not self._exhausted:
+                        await _turn(self._pullers)
+                    continue
                 key = self._key(row[1])
-                if key is None:
-                    await self._perform_row(row)
-                elif (followers := self._busy.get(key)) is not None:
-                    followers.append(row)  # whoever is at work on this id goes on with it, in order
-                else:
-                    await self._perform_in_order(key, row)
+                if key is not None:
+                    if key in self._busy:
+                        # Whoever is at work on this id goes on with this row, in order.
+                        followers = self._busy[key]
+                        if followers is None:
+                            self._busy[key] = deque((row,))
+                        else:
+                            followers.append(row)
+                        continue
+                    self._busy[key] = None
+                await self._perform_with_followers(key, row)
         finally:
             self._working -= 1
-            self._arrived.set()
+            if not self._working:
+                _wake_all(self._consumers)
 
-    async def _perform_in_order(self, key: str, row: tuple[int, Item]) -> None:
-        followers = self._busy[key] = deque([row])
-        while followers:
-            await self._perform_row(followers[0])
-            followers.popleft()
-        del self._busy[key]
-
-    async def _perform_row(self, row: tuple[int, Item]) -> None:
-        self._under_way += 1
-        try:
-            outcome = await self._perform(*row)
-        except Exception as error:  # noqa: BLE001  # not an EnkashError: a wrong loop or a bug; iteration raises it
-            self._end(error)
-            return
-        finally:
-            self._under_way -= 1
-        if isinstance(outcome.error, LoginRefused):
-            self._end(copy.copy(outcome.error))
-        self._done.append(outcome)
-        self._arrived.set()
-
-    async def _pull(self) -> tuple[int, Item] | None:
-        """The next row with its index, once there is room for its outcome; ``None`` at the end."""
-        while not self._exhausted:
-            if self._pulled - self._yielded >= self._width * _LOOK_AHEAD:
-                await self._room_for_one()
-                continue
+    async def _perform_with_followers(self, key: str | None, row: tuple[int, Item]) -> None:
+        while True:
+            self._under_way += 1
             try:
-                if self._sync_rows is not None:
-                    item = next(self._sync_rows)
-                elif self._async_rows is not None and not self._pulling:
-                    self._pulling = True
-                    try:
-                        item = await anext(self._async_rows)
-                    finally:
-                        self._pulling = False
-                        self._let_one_pull()
-                else:
-                    await self._room_for_one()
-                    continue
-            except (StopIteration, StopAsyncIteration):
-                self._end(None)
-            except Exception as error:  # noqa: BLE001  # the caller's own; iteration raises it
+                outcome = await self._perform(*row)
+            except Exception as error:  # noqa: BLE001  # not an EnkashError: a wrong loop or a bug; iteration raises it
                 self._end(error)
             else:
-                self._pulled += 1
-                return self._pulled - 1, item
-        return None
-
-    async def _room_for_one(self) -> None:
-        room = asyncio.get_running_loop().create_future()
-        self._waiting.append(room)
-        await room
-
-    def _let_one_pull(self) -> None:
-        while self._waiting:
-            room = self._waiting.popleft()
-            if not room.done():
-                room.set_result(None)
+                if outcome.error is not None and isinstance(outcome.error, LoginRefused):
+                    self._end(copy.copy(outcome.error))
+                self._done.append(outcome)
+                if self._consumers:
+                    _wake_one(self._consumers)
+            finally:
+                self._under_way -= 1
+            if key is None:
                 return
+            followers = self._busy[key]
+            if not followers:
+                del self._busy[key]
+                return
+            row = followers.popleft()
+
+    @property
+    def _has_room(self) -> bool:
+        return self._pulled - self._yielded < self._width * _LOOK_AHEAD
+
+    def _next_row(self) -> tuple[int, Item] | None:
+        """The next row with its index; ``None`` at the end, or while there is no room for its outcome."""
+        if not self._has_room:
+            return None
+        try:
+            item = next(self._sync_rows)
+        except StopIteration:
+            self._end(None)
+            return None
+        except Exception as error:  # noqa: BLE001  # the caller's own; iteration raises it
+            self._end(error)
+            return None
+        self._pulled += 1
+        return self._pulled - 1, item
+
+    async def _next_async_row(self, rows: AsyncIterator[Item]) -> tuple[int, Item] | None:
+        """The same from an async iterable, which one worker at a time may ask."""
+        if not self._has_room or self._pulling:
+            return None
+        self._pulling = True
+        try:
+            item = await anext(rows)
+        except StopAsyncIteration:
+            self._end(None)
+            return None
+        except Exception as error:  # noqa: BLE001  # the caller's own; iteration raises it
+            self._end(error)
+            return None
+        finally:
+            self._pulling = False
+            _wake_one(self._pullers)
+        self._pulled += 1
+        return self._pulled - 1, item
 
     def _end(self, failure: Exception | None) -> None:
         """Pull no more; rows already pulled still get their outcomes."""
         self._exhausted = True
         if self._failure is None:
             self._failure = failure
-        while self._waiting:
-            self._let_one_pull()
+        _wake_all(self._pullers)
+
+
+async def _turn(queue: deque[asyncio.Future[None]]) -> None:
+    """Wait in a queue until woken."""
+    turn = asyncio.get_running_loop().create_future()
+    queue.append(turn)
+    await turn
+
+
+def _wake_one(queue: deque[asyncio.Future[None]]) -> None:
+    while queue:
+        turn = queue.popleft()
+        if not turn.done():  # else whoever waited was cancelled
+            turn.set_result(None)
+            return
+
+
+def _wake_all(queue: deque[asyncio.Future[None]]) -> None:
+    while queue:
+        _wake_one(queue)

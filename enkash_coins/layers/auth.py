@@ -14,17 +14,24 @@ class Auth:
         self._source = source
         self._standing = Standing()
         self._latest: Token | None = None
+        self._header, self._quoted = "", b""  # made once for each token
 
     async def send(self, request: Request, /) -> Response:
         """Send with the current token; a renewed token is told by an ``Unauthorized`` that is worth another try."""
-        token = self._latest = await self._current()
-        value = token.value
-        headers = {**request.headers, "Authorization": f"Bearer {value}"}
+        try:
+            token = await self._source.token(self._inner)
+        except EnkashError as failure:
+            _mark_unsent(failure)
+            raise
+        if token is not self._latest:
+            self._latest, self._header, self._quoted = token, f"Bearer {token.value}", token.value.encode()
+        quoted = self._quoted  # another task may renew the token meanwhile
+        headers = {**request.headers, "Authorization": self._header}
         response = await self._inner.send(
             Request(request.method, request.path, headers, request.body, request.operation, request.replayable)
         )
-        if value.encode() in response.body:
-            response = blacked_out(response, (value,))
+        if quoted in response.body:
+            response = blacked_out(response, (token.value,))
         if response.status < 300:
             if self._standing.accepted is not token:
                 self._standing = self._standing.accept(token)
@@ -35,15 +42,6 @@ class Auth:
             raise error
         return response
 
-    async def _current(self) -> Token:
-        """The token to use; a failure to get one means that the call itself was not sent."""
-        try:
-            return await self._source.token(self._inner)
-        except EnkashError as error:
-            error.maybe_applied = False
-            error._unsent = True  # noqa: SLF001  # a fact that only this layer knows
-            raise
-
     async def _renew(self, token: Token) -> bool:
         """Whether another token than this refused one is at hand now."""
         if token == self._standing.held:
@@ -53,8 +51,18 @@ class Auth:
             if token == self._standing.held:
                 return False
             self._source.refused(token)
-        return (await self._current()).value != token.value
+        try:
+            return (await self._source.token(self._inner)).value != token.value
+        except EnkashError as failure:
+            _mark_unsent(failure)
+            raise
 
     async def aclose(self) -> None:
         """Close the inner transport."""
         await self._inner.aclose()
+
+
+def _mark_unsent(error: EnkashError) -> None:
+    """A failure to get a token means that the call itself was not sent."""
+    error.maybe_applied = False
+    error._unsent = True  # noqa: SLF001  # a fact that only this layer knows

@@ -22,7 +22,7 @@ class _Flow:
     slots: int
     closing: asyncio.Event = attrs.field(factory=asyncio.Event)
     waiting: deque[asyncio.Future[None]] = attrs.field(factory=deque)
-    gate_opens: float = 0.0  # loop seconds
+    gate_opens: float = 0.0  # loop seconds; 0 as long as no answer has shut the gate
     next_send: float = 0.0  # loop seconds
 
 
@@ -52,7 +52,10 @@ class Pacing:
         if self._home.settle():
             self._flow = _Flow(self._slots)
         flow = self._flow
-        await self._enter(flow, request.operation)
+        if flow.slots and not flow.gate_opens and not self._interval and not self._closed:
+            flow.slots -= 1  # the usual case, without a coroutine of its own
+        else:
+            await self._enter(flow, request.operation)
         try:
             response = await self._inner.send(request)
         finally:

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from http.cookies import BaseCookie, Morsel
-from typing import Final
+from typing import Final, TypedDict
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -25,6 +25,7 @@ from enkash_coins.errors import (
 from enkash_coins.home import Home, Moved
 from enkash_coins.secret import Secret
 from enkash_coins.transport import Request, Response, blacked_out
+from enkash_coins.transports.time_limit import TimeLimit
 
 __all__ = ["AiohttpTransport", "ClientSession"]
 
@@ -32,6 +33,13 @@ LARGEST_BODY: Final = 8 * 2**20
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 # How a plain success looks in compact JSON; anything else is searched for secrets that it quotes.
 _SUCCESS = b'"response_code":0'
+
+
+class _RequestOptions(TypedDict, total=False):
+    proxy: str
+    raise_for_status: bool
+    auto_decompress: bool
+    timeout: aiohttp.ClientTimeout
 
 
 class _TooLarge(Exception):
@@ -54,8 +62,13 @@ class _Body(aiohttp.BytesPayload):
         await super().write_with_length(writer, content_length)
 
 
-class _Jar(aiohttp.CookieJar):
-    """Keeps the server's cookies, from IP addresses too and as they came; the caller's own cookies win."""
+def _left(body: _Body | None) -> bool:
+    # Without a body nothing tells; such a request is a read, for which it does not matter.
+    return body is None or body.left
+
+
+class _JarWithCookies(aiohttp.CookieJar):
+    """A jar in which the caller's own cookies win."""
 
     def __init__(self, cookies: Mapping[str, str]) -> None:
         super().__init__(unsafe=True, quote_cookie=False)
@@ -95,12 +108,17 @@ class AiohttpTransport:
         trust_env: bool = False,
         session: ClientSession | None = None,
     ) -> None:
-        self._base_url = base_url
+        url = URL(base_url)
+        self._host = url.host
+        self._origin = url.origin()
+        self._prefix = url.raw_path.rstrip("/")
         self._timeout = timeout
+        self._limit: TimeLimit
         self._headers = Secret(dict(headers))
         self._cookies = cookies
         self._ssl = ssl_context if ssl_context is not None else True
-        self._proxy = proxy if proxy is not None or not trust_env else _proxy_from_environment(base_url)
+        proxy = proxy if proxy is not None or not trust_env else _proxy_from_environment(base_url)
+        self._options = Secret(_options(proxy, session))
         self._given = session
         self._session: ClientSession | None = None
         self._home = Home()
@@ -108,53 +126,53 @@ class AiohttpTransport:
 
     async def send(self, request: Request, /) -> Response:
         """Send the request once."""
-        # The exchange returns its errors as values, so that no frame which holds headers is on the traceback and
-        # nothing of aiohttp's (whose errors hold the Authorization header) is in __context__.
-        outcome = await self._exchange(request)
-        if isinstance(outcome, EnkashError):
-            raise outcome
-        return outcome
-
-    async def _exchange(self, request: Request) -> Response | EnkashError:
-        session = await self._session_here()
-        if self._closed or session.closed:
-            return ServiceClosed("the service or its session was closed")
+        moved = self._home.settle()
+        if (moved is not None or self._session is None) and not self._closed:
+            await self._move_in(moved)
+        session = self._session
+        if session is None or session.closed:
+            raise ServiceClosed("the service or its session was closed")
         body = _Body(request.body) if request.body else None
-        headers = request.headers if self._given is None else {**self._headers.reveal(), **request.headers}
-        limit = asyncio.timeout(self._timeout)
+        limit = self._limit
+        span = limit.start()
         try:
-            async with limit:
-                answer = await session.request(
-                    request.method,
-                    URL(self._base_url + request.path, encoded=True),
-                    data=body,
-                    headers=headers,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    auto_decompress=True,
-                    timeout=_NO_TIMEOUT,
-                    proxy=None if self._proxy is None else self._proxy.reveal(),
-                )
-                try:
-                    content = await _read(answer)
-                except BaseException:
-                    answer.close()
-                    raise
-        except Exception as error:  # noqa: BLE001  # the seam's promise: nothing but EnkashError comes out
-            # Without a body nothing tells whether it left; such a request is a read, for which it does not matter.
-            left = body is None or body.left
-            return self._out_of_time(left=left) if limit.expired() else self._translated(error, left=left)
-        return self._without_cookies(session, Response(answer.status, answer.headers, content))
+            answer = await session.request(
+                request.method,
+                # Already encoded, and nothing is to be read into it; a query goes along as it stands.
+                self._origin.with_path(self._prefix + request.path, encoded=True),
+                data=body,
+                headers=request.headers if self._given is None else {**self._headers.reveal(), **request.headers},
+                allow_redirects=False,
+                **(self._options.reveal()),
+            )
+            try:
+                content = await answer.content.readany()
+                if not answer.content.at_eof() or len(content) > LARGEST_BODY:
+                    content = await _read_on(answer, content)
+            except BaseException:
+                answer.close()
+                raise
+        except asyncio.CancelledError:
+            if not limit.stop(span):
+                raise
+            error = self._out_of_time(left=_left(body))
+        except Exception as caught:  # noqa: BLE001  # the seam's promise: nothing but EnkashError comes out
+            limit.stop(span)
+            error = self._translated(caught, left=_left(body))
+        else:
+            limit.stop(span)
+            return self._without_cookies(session, Response(answer.status, answer.headers, content))
+        # Outside the handlers: aiohttp's errors hold the Authorization header and may not be in __context__.
+        raise error
 
     def _out_of_time(self, *, left: bool) -> EnkashError:
-        host = URL(self._base_url).host
         if left:
-            return TimedOut(f"no complete answer from {host} within {self._timeout:g} s")
-        return ConnectTimedOut(f"no connection to {host} within {self._timeout:g} s")
+            return TimedOut(f"no complete answer from {self._host} within {self._timeout:g} s")
+        return ConnectTimedOut(f"no connection to {self._host} within {self._timeout:g} s")
 
     def _translated(self, error: Exception, *, left: bool) -> EnkashError:
         """The error that says what happened; never aiohttp's own text, which may hold secrets."""
-        host = URL(self._base_url).host
+        host = self._host
         match error:
             case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as reason):
                 return TlsError(f"the certificate of {host} is not accepted: {reason.verify_message}")
@@ -182,51 +200,60 @@ class AiohttpTransport:
         given = self._cookies.reveal().values()
         return blacked_out(response, (*given, *(cookie.value for cookie in session.cookie_jar)))
 
-    async def _session_here(self) -> ClientSession:
-        moved = self._home.settle()
-        if self._given is not None:
-            return self._given
-        if moved is not None and (old := self._session) is not None:
-            self._session = None
-            await _drop(old, moved)
-        if self._session is None:
-            self._session = ClientSession(
-                # No limit here: pacing counts, and a queue in the pool would eat the request's time.
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl),
-                cookie_jar=_Jar(self._cookies.reveal()),
-                headers=self._headers.reveal(),
-                timeout=_NO_TIMEOUT,
-            )
+    async def _move_in(self, moved: Moved | None) -> None:
+        """Make what belongs to the running loop, and let go what belonged to another."""
+        old, cookies = self._session, self._cookies.reveal()
+        self._limit = TimeLimit(self._timeout)
+        self._session = self._given or ClientSession(
+            # No limit here: pacing counts, and a queue in the pool would eat the request's time.
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl),
+            # Keeps the server's cookies from IP addresses too, and sends them back as they came.
+            cookie_jar=_JarWithCookies(cookies) if cookies else aiohttp.CookieJar(unsafe=True, quote_cookie=False),
+            headers=self._headers.reveal(),
+            timeout=_NO_TIMEOUT,
+        )
+        if self._given is None:
             # aiohttp would re-send a GET by itself when a pooled connection turns out dead; retries are the service's.
             self._session._retry_connection = False  # noqa: SLF001  # no public switch as of aiohttp 3.14
-        return self._session
+            await _drop(old, moved)
 
     async def aclose(self) -> None:
         """Close the connections; a caller's own session stays open."""
         self._closed = True
+        if (moved := self._home.settle()) is None:
+            self._limit.close()
         session, self._session = self._session, None
-        if session is not None:
-            await _drop(session, self._home.settle())
+        if self._given is None:
+            await _drop(session, moved)
 
 
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
+def _options(proxy: Secret[str] | None, session: ClientSession | None) -> _RequestOptions:
+    """What every request says; our own session says the rest once."""
+    options: _RequestOptions = {}
+    if session is not None:
+        # Deadline, reading of statuses and decoding stay ours, whatever the caller's session says.
+        options = {"raise_for_status": False, "auto_decompress": True, "timeout": _NO_TIMEOUT}
+    if proxy is not None:
+        options["proxy"] = proxy.reveal()
+    return options
+
+
+async def _read_on(answer: aiohttp.ClientResponse, first: bytes) -> bytes:
     """The decoded body, given up as soon as it is too large: 102 kB of gzip can be 100 MiB of zeros."""
-    first = await answer.content.readany()
-    if answer.content.at_eof():
-        if len(first) > LARGEST_BODY:
-            raise _TooLarge
-        return first
     blocks, size = [first], len(first)
-    while block := await answer.content.readany():
+    while size <= LARGEST_BODY:
+        block = await answer.content.readany()
+        if not block:
+            return b"".join(blocks)
         blocks.append(block)
         size += len(block)
-        if size > LARGEST_BODY:
-            raise _TooLarge
-    return b"".join(blocks)
+    raise _TooLarge
 
 
-async def _drop(session: ClientSession, moved: Moved | None) -> None:
+async def _drop(session: ClientSession | None, moved: Moved | None) -> None:
     """Close a session; one inherited by a fork is only let go, because its sockets are the parent's."""
+    if session is None:
+        return
     if moved is Moved.FORKED and session.connector is not None:
         # Closing would unregister the sockets from the event queue that parent and child share.
         session.connector._closed = True  # noqa: SLF001  # no public way to forget without closing

@@ -1,0 +1,62 @@
+"""A server that answers every update at once, in a process of its own, so that only the client's work is measured."""
+
+import asyncio
+import contextlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import cast
+
+_BODY = (
+    b'{"payload":{"coinConfigId":"WCC12345","configuration":"DEFAULT","event":"INVOICE_PAYMENT","amount":10},'
+    b'"response_code":0,"response_message":"Success"}'
+)
+_TOKEN = b'{"access_token":"0123456789abcdef0123456789abcdef","token_type":"bearer","expires_in":86399}'
+_LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
+
+
+def _answer(body: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    return head + body
+
+
+class _Fast(asyncio.Protocol):
+    def __init__(self) -> None:
+        self._pending = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._pending += data
+        while (end := self._pending.find(b"\r\n\r\n")) >= 0:
+            length = _LENGTH.search(self._pending, 0, end)
+            size = end + 4 + (int(length[1]) if length else 0)
+            if len(self._pending) < size:
+                return
+            is_token = self._pending.startswith(b"POST /oauth/token ")
+            self._pending = self._pending[size:]
+            self._transport.write(_answer(_TOKEN if is_token else _BODY))
+
+
+async def _serve() -> None:
+    server = await asyncio.get_running_loop().create_server(_Fast, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+@contextlib.contextmanager
+def fast_server() -> Iterator[str]:
+    """The base URL of a server that runs until the context ends."""
+    command = [sys.executable, "-m", "benchmarks.server"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own module
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}" if process.stdout else ""
+        finally:
+            process.terminate()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve())
