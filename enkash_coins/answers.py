@@ -7,6 +7,7 @@ from typing import Final
 import attrs
 
 from enkash_coins.codec import Unreadable, loads
+from enkash_coins.display import cut
 from enkash_coins.errors import (
     ApiError,
     BadRequest,
@@ -39,7 +40,6 @@ _BY_STATUS: Final[dict[int, type[ApiError]]] = {
 _MAY_SAY_WHEN = frozenset({425, 429, 503})
 # What a support desk asks for. Never Set-Cookie, nor WWW-Authenticate, in which Spring's OAuth quotes the token.
 _SUPPORT_HEADERS = ("Date", "Content-Type", "Retry-After", "X-Request-Id", "X-Correlation-Id", "CF-Ray")
-_LONGEST_REMOTE_TEXT = 512
 
 
 @attrs.define
@@ -49,13 +49,6 @@ class Envelope:
     payload: object
     code: int
     message: str
-
-
-def cut(text: str) -> str:
-    """Remote text as it may be shown: short, and without characters that steer a terminal or a log."""
-    if not text.isprintable():
-        text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return text if len(text) <= _LONGEST_REMOTE_TEXT else text[: _LONGEST_REMOTE_TEXT - 1] + "…"
 
 
 def read_envelope(body: bytes) -> Envelope:

@@ -119,10 +119,15 @@ class Caller:
 
     async def _pause(self, seconds: float) -> None:
         if seconds <= 0:
+            await asyncio.sleep(0)  # others run all the same
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
+
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._closing.is_set()
 
     def close(self) -> None:
         """Let no further attempt begin, and end the waits before one."""

@@ -57,7 +57,7 @@ def _converter(*, detailed: bool) -> Converter:
         read = known(value, kind)
         if _KNOWN_KEYS.issuperset(value):
             return read
-        return attrs.evolve(read, extra={key: value[key] for key in value.keys() - _KNOWN_KEYS})
+        return attrs.evolve(read, extra={key: value[key] for key in value if key not in _KNOWN_KEYS})
 
     converter.register_structure_hook(CoinEventConfig, config)
     converter.register_unstructure_hook(

@@ -4,18 +4,21 @@ Paths, bodies and answers are those of EnKash's "brand loyalty" pages (Get, Crea
 Allocate Coins to User) and "Point Management" (balance).
 """
 
+import functools
 import re
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, ParamSpec, TypeVar
 
 import attrs
 
 from enkash_coins.answers import malformed, read_payload
 from enkash_coins.codec import Unreadable, dumps, read_config, update_body
+from enkash_coins.display import shown
 from enkash_coins.errors import InvalidRequest
 from enkash_coins.models import UNSET, AllocationReceipt, CoinAllocation, CoinEventConfig, CoinEventUpdate
 from enkash_coins.transport import Request, Response
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _CONFIGS = "/api/v0/enkash-coins"
@@ -23,6 +26,8 @@ _JSON: Final = {"Content-Type": "application/json"}
 # Refused, not quoted: even a quoted ".." climbs out of the path in some servers.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LONGEST_NAME = 256
+# Not all that is unprintable: Hindi and Marathi names need the zero-width joiner.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _AMOUNT_LIMIT = 2**63
 
 
@@ -40,34 +45,51 @@ class Endpoint(Generic[T]):
     request_id: str | None = None
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"
+def _of(operation: str) -> Callable[[Callable[P, Endpoint[T]]], Callable[P, Endpoint[T]]]:
+    """Lets a refusal name its operation."""
+
+    def named(ask: Callable[P, Endpoint[T]]) -> Callable[P, Endpoint[T]]:
+        @functools.wraps(ask)
+        def asking(*args: P.args, **kwargs: P.kwargs) -> Endpoint[T]:
+            try:
+                return ask(*args, **kwargs)
+            except InvalidRequest as error:
+                error.operation = operation
+                raise
+
+        return asking
+
+    return named
 
 
 def _check_id(name: str, value: object) -> str:
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise InvalidRequest(f"{name}: {_shown(value)} is not an id (1 to 64 of A-Z a-z 0-9 _ -)")
-    return value
+        raise InvalidRequest(f"{name}: {shown(value)} is not an id (1 to 64 of A-Z a-z 0-9 _ -)")
+    # The characters that were checked, whatever a subclass would format itself as.
+    return value if type(value) is str else str.__str__(value)
 
 
 def _check_name(name: str, value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME or not value.isprintable():
-        raise InvalidRequest(f"{name}: {_shown(value)} is not a name (1 to {_LONGEST_NAME} printable characters)")
+    if (
+        not isinstance(value, str)
+        or not 0 < len(value) <= _LONGEST_NAME
+        or (not value.isprintable() and _CONTROL.search(value))
+    ):
+        raise InvalidRequest(f"{name}: {shown(value)} is not a name (1 to {_LONGEST_NAME} printable characters)")
     return value
 
 
 def _check_amount(name: str, value: object) -> int:
     if type(value) is not int or not -_AMOUNT_LIMIT <= value < _AMOUNT_LIMIT:
-        raise InvalidRequest(f"{name}: {_shown(value)} is not an integer of 64 bits")
+        raise InvalidRequest(f"{name}: {shown(value)} is not an integer of 64 bits")
     return value
 
 
-def check_update(update: CoinEventUpdate) -> None:
-    """Raises ``InvalidRequest`` naming the first field that could not be sent."""
+def check_update(update: CoinEventUpdate) -> str:
+    """The id to send the update to; raises ``InvalidRequest`` naming the first field that could not be sent."""
     if type(update) is not CoinEventUpdate:
-        raise InvalidRequest(f"{_shown(update)} is not a CoinEventUpdate")
-    _check_id("coin_config_id", update.coin_config_id)
+        raise InvalidRequest(f"{shown(update)} is not a CoinEventUpdate")
+    id_ = _check_id("coin_config_id", update.coin_config_id)
     if update.amount is not UNSET:
         _check_amount("amount", update.amount)
     if update.configuration is not UNSET:
@@ -77,7 +99,8 @@ def check_update(update: CoinEventUpdate) -> None:
     if update.event is not UNSET:
         _check_name("event", update.event)
     elif update.amount is UNSET and update.configuration is UNSET and update.company_id is UNSET:
-        raise InvalidRequest(f"update of {update.coin_config_id}: nothing is set")
+        raise InvalidRequest(f"update of {id_}: nothing is set")
+    return id_
 
 
 def _config_reader(operation: str) -> Callable[[Response], CoinEventConfig]:
@@ -95,19 +118,21 @@ def _config_reader(operation: str) -> Callable[[Response], CoinEventConfig]:
 _read_get, _read_update, _read_create = _config_reader("get"), _config_reader("update"), _config_reader("create")
 
 
+@_of("get")
 def get(coin_config_id: str) -> Endpoint[CoinEventConfig]:
     """Read one configuration."""
     path = f"{_CONFIGS}/{_check_id('coin_config_id', coin_config_id)}"
     return Endpoint(Request("GET", path, {}, b"", "get", replayable=True), _read_get)
 
 
+@_of("update")
 def update(change: CoinEventUpdate) -> Endpoint[CoinEventConfig]:
     """Set fields of one configuration; sets absolute values, so it may be sent again."""
-    check_update(change)
-    path = f"{_CONFIGS}/{change.coin_config_id}"
+    path = f"{_CONFIGS}/{check_update(change)}"
     return Endpoint(Request("PATCH", path, _JSON, update_body(change), "update", replayable=True), _read_update)
 
 
+@_of("create")
 def create(*, company_id: str, event: str, amount: int, configuration: str) -> Endpoint[CoinEventConfig]:
     """Make a new configuration; a repeat could make a second one, so it is not sent again in doubt."""
     body = dumps(
@@ -122,6 +147,7 @@ def create(*, company_id: str, event: str, amount: int, configuration: str) -> E
     return Endpoint(request, _read_create)
 
 
+@_of("allocate")
 def allocate(allocation: CoinAllocation, *, replay: bool) -> Endpoint[AllocationReceipt]:
     """Give coins to a user.
 
@@ -130,16 +156,20 @@ def allocate(allocation: CoinAllocation, *, replay: bool) -> Endpoint[Allocation
         replay: send it again in doubt, under the same id.
     """
     if type(allocation) is not CoinAllocation:
-        raise InvalidRequest(f"{_shown(allocation)} is not a CoinAllocation", operation="allocate")
+        raise InvalidRequest(f"{shown(allocation)} is not a CoinAllocation")
     request_id = _check_id("request_id", allocation.request_id)
-    body = dumps(
-        {
-            "companyId": _check_id("company_id", allocation.company_id),
-            "event": _check_name("event", allocation.event),
-            "requestId": request_id,
-            "userId": _check_id("user_id", allocation.user_id),
-        }
-    )
+    try:
+        body = dumps(
+            {
+                "companyId": _check_id("company_id", allocation.company_id),
+                "event": _check_name("event", allocation.event),
+                "requestId": request_id,
+                "userId": _check_id("user_id", allocation.user_id),
+            }
+        )
+    except InvalidRequest as error:
+        error.request_id = request_id
+        raise
 
     def read(response: Response) -> AllocationReceipt:
         message = read_payload(response, "allocate")
@@ -158,6 +188,7 @@ def _read_balance(response: Response) -> int:
     return points
 
 
+@_of("balance")
 def balance(user_id: str) -> Endpoint[int]:
     """Read a user's coins."""
     path = f"/api/v0/coins/balance?userId={_check_id('user_id', user_id)}"

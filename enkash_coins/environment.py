@@ -1,6 +1,6 @@
 """Settings from ``ENKASH_*`` environment variables."""
 
-from collections.abc import Mapping
+import os
 from typing import Final
 
 from enkash_coins.errors import InvalidRequest
@@ -12,23 +12,24 @@ TOKEN: Final = "ENKASH_TOKEN"  # noqa: S105  # the variable's name
 CREDENTIALS: Final = ("ENKASH_CLIENT_ID", "ENKASH_CLIENT_SECRET", "ENKASH_USERNAME", "ENKASH_PASSWORD")
 
 
-def base_url_from(environment: Mapping[str, str]) -> str:
+def base_url_from_environment() -> str:
     """The host to talk to; raises ``InvalidRequest`` when it is not set."""
-    if not environment.get(BASE_URL):
+    if not os.environ.get(BASE_URL):
         raise InvalidRequest(f"{BASE_URL} is not set: it is a required setting, never a guess")
-    return environment[BASE_URL]
+    return os.environ[BASE_URL]
 
 
-def auth_from(environment: Mapping[str, str]) -> TokenSource:
+def auth_from_environment() -> TokenSource:
     """A token, or the four parts of a login; raises ``InvalidRequest`` naming what is missing or too much."""
-    given = [name for name in CREDENTIALS if environment.get(name)]
-    if environment.get(TOKEN):
+    # No local variable holds a value: a traceback through this frame shows names only.
+    given = [name for name in CREDENTIALS if os.environ.get(name)]
+    if os.environ.get(TOKEN):
         if given:
             raise InvalidRequest(f"both {TOKEN} and {', '.join(given)} are set: unset one kind")
-        return StaticToken(Secret(environment[TOKEN]))
+        return StaticToken(Secret(os.environ[TOKEN]))
     missing = [name for name in CREDENTIALS if name not in given]
     if not given:
         raise InvalidRequest(f"neither {TOKEN} nor {', '.join(CREDENTIALS)} are set")
     if missing:
         raise InvalidRequest(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set")
-    return PasswordGrant(*(environment[name] for name in CREDENTIALS))
+    return PasswordGrant(*(os.environ[name] for name in CREDENTIALS))

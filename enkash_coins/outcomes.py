@@ -1,6 +1,7 @@
 """From a call's end to a row's outcome: pure functions."""
 
 from enkash_coins.caller import Success
+from enkash_coins.display import cut
 from enkash_coins.errors import ApiError, EnkashError, RateLimited
 from enkash_coins.models import UNSET, CoinEventConfig, CoinEventUpdate, Item, Outcome, OutcomeStatus, Result
 
@@ -52,7 +53,7 @@ def differences(asked: CoinEventUpdate, shown: CoinEventConfig) -> str:
     if asked.amount is not UNSET and asked.amount != shown.amount:
         found.append(f"amount {shown.amount} instead of {asked.amount}")
     if asked.configuration is not UNSET and asked.configuration != shown.configuration:
-        found.append(f"configuration {shown.configuration!r} instead of {str(asked.configuration)!r}")
+        found.append(f"configuration {cut(shown.configuration)!r} instead of {str(asked.configuration)!r}")
     if asked.event is not UNSET and asked.event != shown.event:
-        found.append(f"event {shown.event!r} instead of {asked.event!r}")
+        found.append(f"event {cut(shown.event)!r} instead of {asked.event!r}")
     return ", ".join(found)

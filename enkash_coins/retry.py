@@ -9,6 +9,7 @@ from itertools import islice
 import attrs
 import backoff
 
+from enkash_coins.display import shown
 from enkash_coins.errors import (
     ApiError,
     EnkashError,
@@ -21,7 +22,9 @@ from enkash_coins.errors import (
     Unauthorized,
 )
 
-_REFILL = 0.2
+# A success gives back a fifth of a retry. Counted in fifths, because ten times 0.2 is less than 2 in floats.
+_FIFTHS = 5
+_LAST_DOUBLING = 64
 
 
 @attrs.frozen
@@ -43,11 +46,12 @@ class RetryPolicy:
     budget: float = 100
 
     def __attrs_post_init__(self) -> None:
-        if self.attempts < 1:
-            raise InvalidRequest(f"RetryPolicy: attempts={self.attempts} is less than 1")
+        if type(self.attempts) is not int or self.attempts < 1:
+            raise InvalidRequest(f"RetryPolicy: attempts={shown(self.attempts)} is not an integer of 1 or more")
         for name in ("base", "max_delay", "max_wait", "budget"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InvalidRequest(f"RetryPolicy: {name}={getattr(self, name)} is not 0 or more")
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 <= value < float("inf"):
+                raise InvalidRequest(f"RetryPolicy: {name}={shown(value)} is not a number of 0 or more")
 
 
 class RetryBudget:
@@ -56,19 +60,19 @@ class RetryBudget:
     __slots__ = ("_left", "_most")
 
     def __init__(self, most: float) -> None:
-        self._most = self._left = most
+        self._most = self._left = most * _FIFTHS
 
     def spend(self) -> bool:
         """Take one retry; ``False`` when none is left."""
-        if self._left < 1:
+        if self._left < _FIFTHS:
             return False
-        self._left -= 1
+        self._left -= _FIFTHS
         return True
 
     def refill(self) -> None:
         """Give back a part of a retry, for a success."""
         if self._left < self._most:
-            self._left = min(self._most, self._left + _REFILL)
+            self._left = min(self._most, self._left + 1)
 
 
 def _worth_repeating(error: EnkashError) -> bool:
@@ -81,8 +85,9 @@ def _worth_repeating(error: EnkashError) -> bool:
 
 def backoff_delay(policy: RetryPolicy, failures: int) -> float:
     """Seconds before the next try after so many failures (from 1): exponential, with full jitter."""
-    # The generator yields None first; its n-th value is base * 2 ** (n - 1).
-    ceiling: float = next(islice(backoff.expo(factor=policy.base, max_value=policy.max_delay), failures, None))
+    # The generator yields None first; its n-th value is base * 2 ** (n - 1), which for a huge n is no float any more.
+    place = min(failures, _LAST_DOUBLING)
+    ceiling: float = next(islice(backoff.expo(factor=policy.base, max_value=policy.max_delay), place, None))
     return backoff.full_jitter(ceiling)
 
 

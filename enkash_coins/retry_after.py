@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 # int() of a longer run of digits would only be a slower way to say "for ever".
@@ -10,7 +11,9 @@ _DIGITS = re.compile(r"[0-9]{1,18}")
 
 def _timestamp(http_date: str) -> float | None:
     try:
-        return parsedate_to_datetime(http_date).timestamp()
+        moment = parsedate_to_datetime(http_date)
+        # HTTP dates are in GMT, also the old forms that do not say so.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
 

@@ -1,21 +1,20 @@
 """The service: thin verbs over one loop that sends, reads the answer and decides."""
 
 import logging
-import os
 import ssl
 import uuid
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack
-from weakref import WeakSet
 
 import attrs
 
 from enkash_coins import endpoints
 from enkash_coins.caller import Caller, Success
 from enkash_coins.connection import ConnectOptions, connected
+from enkash_coins.display import cut
 from enkash_coins.endpoints import Endpoint
-from enkash_coins.environment import auth_from, base_url_from
+from enkash_coins.environment import auth_from_environment, base_url_from_environment
 from enkash_coins.errors import EnkashError, InvalidRequest
 from enkash_coins.models import (
     UNSET,
@@ -58,7 +57,7 @@ class CoinEventService:
         self._width = checked_width(concurrency)
         self._transport = transport
         self._caller = Caller(transport, retry)
-        self._streams: WeakSet[OutcomeStream[Any, Any]] = WeakSet()
+        self._streams: set[OutcomeStream[Any, Any]] = set()  # those at work
         self._warned = False
 
     @classmethod
@@ -135,10 +134,12 @@ class CoinEventService:
         Raises:
             InvalidRequest: a variable is missing, or both kinds are set; the message names it.
         """  # noqa: D205  # four names do not fit on one line
-        options = ConnectOptions(**overrides)
-        if "auth" not in options:
-            options["auth"] = auth_from(os.environ)
-        return cls.connect(base_url_from(os.environ), **options)
+        options = Secret(ConnectOptions(**overrides))
+        del overrides  # from here on no local of this frame holds a secret
+        if "auth" not in options.reveal():
+            options.reveal()["auth"] = auth_from_environment()
+        base_url = Secret(base_url_from_environment())
+        return cls.connect(base_url.reveal(), **options.reveal())
 
     async def get(self, coin_config_id: str) -> CoinEventConfig:
         """Read one configuration."""
@@ -226,9 +227,7 @@ class CoinEventService:
         concurrency: int | None,
     ) -> OutcomeStream[Item, Result]:
         width = self._width if concurrency is None else min(self._width, checked_width(concurrency))
-        stream = OutcomeStream(rows, perform, key=key, width=width)
-        self._streams.add(stream)
-        return stream
+        return OutcomeStream(rows, perform, key=key, width=width, started=self._streams, closed=self._caller.is_closed)
 
     async def _update_row(self, index: int, row: CoinEventUpdate) -> Outcome[CoinEventUpdate, CoinEventConfig]:
         try:
@@ -263,7 +262,7 @@ class CoinEventService:
         # The documented example itself answers with another id, so this is worth a warning and never an error.
         if not self._warned:
             self._warned = True
-            _log.warning("asked for %s, the answer names %s; further differences are not logged", asked, answered[:64])
+            _log.warning("asked for %s, the answer names %s; further differences are not logged", asked, cut(answered))
 
 
 def _with_request_id(allocation: CoinAllocation) -> CoinAllocation:

@@ -1,18 +1,20 @@
 """Checking of what a caller sets on a client: each problem is one line that names the setting, never a secret."""
 
-import math
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from enkash_coins._version import __version__
+from enkash_coins.display import shown
 from enkash_coins.errors import InvalidRequest
 
 _DEFAULT_WIDTH = 32
+_ENDLESS = 1e9
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _COOKIE_VALUE = re.compile(r"[\x21\x23-\x3a\x3c-\x7e]*")
+_HOST = re.compile(r"[0-9a-f:.]*:[0-9a-f:.]*|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
 _PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)*/?")
 # Set by the package, per request or by the connection: a caller's would break or leak something.
 _RESERVED = frozenset(
@@ -44,7 +46,7 @@ def _url_problem(base_url: str) -> str:
         return "must not hold a user or password"
     if "?" in base_url or "#" in base_url:
         return "must not have a query or fragment"
-    if not host or parts.scheme not in ("https", "http"):
+    if not _HOST.fullmatch(host) or "%" in parts.netloc or parts.scheme not in ("https", "http"):
         return "must begin with https:// and name a host"
     if parts.scheme == "http" and not _is_loopback(host):
         return "must be https (http is for loopback only)"
@@ -70,22 +72,24 @@ def default_headers(extra: Mapping[str, str] | None, user_agent: str | None) -> 
     if user_agent is not None:
         headers["User-Agent"] += f" {user_agent}"
     headers.update(extra or {})
+    sent: dict[str, tuple[str, str]] = {}  # by name in lower case: one header does not stand twice
     for name, value in headers.items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise InvalidRequest(f"headers: {str(name)[:64]!r} is not a header name")
+            raise InvalidRequest(f"headers: {shown(name)} is not a header name")
         if name.lower() in _RESERVED:
             raise InvalidRequest(f"headers: {name} is set by the package itself")
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
             raise InvalidRequest(f"headers: the value of {name} has characters that cannot stand in a header")
-    # Session and request headers together may not hold one name twice in different case.
-    return {("User-Agent" if name.lower() == "user-agent" else name): value for name, value in headers.items()}
+        known_as, _ = sent.get(name.lower(), (name, ""))
+        sent[name.lower()] = known_as, value
+    return dict(sent.values())
 
 
 def checked_cookies(cookies: Mapping[str, str] | None) -> dict[str, str]:
     """The caller's cookies, sent back byte for byte."""
     for name, value in (cookies or {}).items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise InvalidRequest(f"cookies: {str(name)[:64]!r} is not a cookie name")
+            raise InvalidRequest(f"cookies: {shown(name)} is not a cookie name")
         if not isinstance(value, str) or not _COOKIE_VALUE.fullmatch(value):
             raise InvalidRequest(f"cookies: the value of {name} has characters that cannot stand in a cookie")
     return dict(cookies or {})
@@ -102,9 +106,9 @@ def checked_rate(rate: object) -> float | None:
 
 
 def _positive(name: str, value: object, unit: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
-        raise InvalidRequest(f"{name}: {value!r} is not a positive number of {unit}")
-    return float(value)
+    if type(value) not in (int, float) or not 0 < value < _ENDLESS:  # type: ignore[operator]  # a number, by then
+        raise InvalidRequest(f"{name}: {shown(value)} is not a positive number of {unit}")
+    return float(value)  # type: ignore[arg-type]  # same
 
 
 def checked_width(concurrency: object) -> int:
@@ -112,7 +116,7 @@ def checked_width(concurrency: object) -> int:
     if concurrency == "auto":
         return _DEFAULT_WIDTH
     if type(concurrency) is not int or concurrency < 1:
-        raise InvalidRequest(f'concurrency: {concurrency!r} is neither a positive integer nor "auto"')
+        raise InvalidRequest(f'concurrency: {shown(concurrency)} is neither a positive integer nor "auto"')
     return concurrency
 
 

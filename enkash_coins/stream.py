@@ -6,7 +6,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Generic, Self
+from typing import Any, Generic, Self
 
 from enkash_coins.errors import LoginRefused, ServiceClosed
 from enkash_coins.models import Item, Outcome, OutcomeStatus, Result
@@ -39,6 +39,8 @@ class OutcomeStream(Generic[Item, Result]):
         *,
         key: Callable[[Item], str | None],
         width: int,
+        started: set[Any],
+        closed: Callable[[], bool],
     ) -> None:
         self.counts: Counter[OutcomeStatus] = Counter()
         self._perform = perform
@@ -59,6 +61,8 @@ class OutcomeStream(Generic[Item, Result]):
         self._workers: list[asyncio.Task[None]] = []
         self._working = 0
         self._closed = False
+        self._started = started
+        self._service_closed = closed
 
     def __aiter__(self) -> Self:
         return self
@@ -116,6 +120,12 @@ class OutcomeStream(Generic[Item, Result]):
         await asyncio.gather(*self._workers, return_exceptions=True)
 
     def _start(self) -> None:
+        if self._service_closed():
+            self._closed = True
+            self._failure = ServiceClosed("the service was closed")
+            return
+        # Somebody has to refer to a stream that is left by `break`: the event loop holds its tasks only weakly.
+        self._started.add(self)
         loop = asyncio.get_running_loop()
         self._working = self._width
         self._workers = [loop.create_task(self._work()) for _ in range(self._width)]
@@ -143,6 +153,7 @@ class OutcomeStream(Generic[Item, Result]):
         finally:
             self._working -= 1
             if not self._working:
+                self._started.discard(self)
                 _wake_all(self._consumers)
 
     async def _perform_with_followers(self, key: str | None, row: tuple[int, Item]) -> None:
@@ -218,7 +229,12 @@ async def _turn(queue: deque[asyncio.Future[None]]) -> None:
     """Wait in a queue until woken."""
     turn = asyncio.get_running_loop().create_future()
     queue.append(turn)
-    await turn
+    try:
+        await turn
+    except asyncio.CancelledError:
+        if turn.done() and not turn.cancelled():
+            _wake_one(queue)  # it was woken already: the turn is somebody else's now
+        raise
 
 
 def _wake_one(queue: deque[asyncio.Future[None]]) -> None:

@@ -2,16 +2,17 @@
 
 import asyncio
 import copy
-import math
 import re
 from base64 import b64encode
+from contextlib import suppress
 from typing import Final, Protocol
 from urllib.parse import quote_plus, urlencode
 
 import attrs
 
-from enkash_coins.answers import api_error, cut, malformed, read_envelope
+from enkash_coins.answers import api_error, malformed, read_envelope
 from enkash_coins.codec import Unreadable, loads
+from enkash_coins.display import cut
 from enkash_coins.errors import ApiError, EnkashError, InvalidRequest, LoginRefused, RateLimited
 from enkash_coins.login_guard import LoginGuard, LoginHistory, LoginResult, MemoryGuard, admit, settle
 from enkash_coins.secret import Secret
@@ -24,6 +25,8 @@ _SHORTEST_LESSON = 30.0
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
 # A second one in a row is not answered with yet another login.
 _FRESH_REFUSALS = 2
+# What a byte that is no UTF-8 becomes when it comes from the environment.
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @attrs.frozen
@@ -74,11 +77,13 @@ class Standing:
     Attributes:
         accepted: the latest token that it took.
         refusals: tokens refused in a row that it never took.
+        refused: the latest token that it refused; many calls may be told so at once.
         held: a refused token that stays in use, without more logins, until it is accepted or expires.
     """
 
     accepted: Token | None = None
     refusals: int = 0
+    refused: Token | None = None
     held: Token | None = None
 
     def accept(self, token: Token) -> "Standing":
@@ -87,8 +92,10 @@ class Standing:
 
     def refuse(self, token: Token) -> "Standing":
         """The API said 401 to this token, which is the one in use."""
-        refusals = 0 if token is self.accepted else self.refusals + 1
-        return Standing(None, refusals, token if refusals >= _FRESH_REFUSALS else None)
+        if token == self.refused:
+            return self
+        refusals = 0 if token == self.accepted else self.refusals + 1
+        return Standing(None, refusals, token, token if refusals >= _FRESH_REFUSALS else None)
 
 
 def life_of(claimed: object, learned: float | None) -> float:
@@ -99,7 +106,7 @@ def life_of(claimed: object, learned: float | None) -> float:
             minutes in the text: it is believed until a 401 shows the true life.
         learned: the age at which an earlier token was refused, if any was.
     """
-    believable = type(claimed) in (int, float) and math.isfinite(claimed) and 0 < claimed <= _LONGEST_LIFE  # type: ignore[operator,arg-type]  # guarded by the first test
+    believable = type(claimed) in (int, float) and 0 < claimed <= _LONGEST_LIFE  # type: ignore[operator]  # a number, by then
     life = float(claimed) if believable else _UNSTATED_LIFE  # type: ignore[arg-type]  # same
     return life if learned is None else min(life, learned)
 
@@ -131,20 +138,22 @@ def read_token(response: Response) -> tuple[str, object]:
     value = answer.get("access_token", answer.get("accessToken"))
     if type(value) is str and _HEADER_SAFE.fullmatch(value):
         return value, answer.get("expires_in", answer.get("expiresIn"))
-    if "error" in answer or answer.get("response_code", answer.get("code", 0)) != 0:
+    code = answer.get("response_code", answer.get("code", 0))
+    if "error" in answer or (type(code) is int and code != 0):
         raise LoginRefused(f"the token endpoint refused the login{_said(response.body)}")
     raise malformed(response, "token", "has no access_token")
 
 
 def _said(body: bytes) -> str:
     """What the token endpoint gave as the reason: an OAuth error, or the API's envelope."""
-    try:
+    reason: object = ""
+    with suppress(Unreadable):
         answer = loads(body)
-        if isinstance(answer, dict) and type(answer.get("error_description", answer.get("error"))) is str:
-            return f": {cut(answer.get('error_description', answer.get('error')))}"  # type: ignore[arg-type]  # a str, by the line above
-        return f": {cut(read_envelope(body).message)}"
-    except Unreadable:
-        return ""
+        if isinstance(answer, dict):
+            reason = answer.get("error_description", answer.get("error"))
+        if type(reason) is not str:
+            reason = read_envelope(body).message
+    return f": {cut(reason)}" if reason and isinstance(reason, str) else ""
 
 
 def _login_result(error: EnkashError) -> LoginResult:
@@ -225,22 +234,22 @@ class PasswordGrant:
         return outcome
 
     async def _exchange(self, send: Transport, request: Request) -> Token | EnkashError:
-        began = asyncio.get_running_loop().time()
         try:
             response = await send.send(request)
             value, claimed = read_token(blacked_out(response, self._quotable()))
         except EnkashError as error:
             return error
         life = life_of(claimed, self._learned_life)
-        self._fetched_at = began
-        return Token(value, began + life - margin_of(life))
+        # Counted from the answer, because the request may have waited for its turn; the margin covers the way back.
+        now = self._fetched_at = asyncio.get_running_loop().time()
+        return Token(value, now + life - margin_of(life))
 
     def _fingerprinted(self) -> Secret[bytes]:
         credentials = self._credentials.reveal()
         names = ("client_id", "client_secret", "username", "password")
         for name, value in zip(names, credentials, strict=True):
-            if not isinstance(value, str) or not value:
-                raise InvalidRequest(f"auth: {name} is empty or not a string")
+            if not isinstance(value, str) or not value or _SURROGATE.search(value):
+                raise InvalidRequest(f"auth: {name} is empty or not a text")
         # Length-prefixed, so that no two sets of credentials look alike.
         return Secret(b"".join(len(part := value.encode()).to_bytes(4) + part for value in credentials))
 

@@ -1,5 +1,6 @@
 """The seam: bytes in, bytes out. Everything above is the service's, everything below a transport's."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
@@ -63,8 +64,8 @@ class Response:
 
     def __init__(self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
         self.status = status
-        # What an HTTP library hands over is case-insensitive already; only a plain dict is not.
-        self.headers = Headers(headers) if headers is None or type(headers) is dict else headers
+        # What an HTTP library hands over, a multidict, is case-insensitive already.
+        self.headers = headers if headers is not None and hasattr(headers, "getone") else Headers(headers)
         self.body = body
 
 
@@ -80,6 +81,13 @@ class Transport(Protocol):
         ...
 
 
+def quotations(secret: str) -> frozenset[bytes]:
+    """The ways in which a server may quote a secret: as it is, and as JSON writes it."""
+    escaped = [json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)]
+    texts = (secret, *escaped, *(text.replace("/", "\\/") for text in escaped))
+    return frozenset(text.encode("utf-8", "surrogateescape") for text in texts)
+
+
 def blacked_out(response: Response, secrets: Iterable[str]) -> Response:
     """The response without the secrets that a server quotes back ("Invalid access token: …").
 
@@ -88,7 +96,7 @@ def blacked_out(response: Response, secrets: Iterable[str]) -> Response:
     body = response.body
     for secret in secrets:
         if len(secret) >= _LONG_SECRET or (secret and response.status >= 400):
-            quoted = secret.encode()
-            if quoted in body:
-                body = body.replace(quoted, b"***")
+            for quoted in sorted(quotations(secret), key=len, reverse=True):
+                if quoted in body:
+                    body = body.replace(quoted, b"***")
     return response if body is response.body else Response(response.status, response.headers, body)

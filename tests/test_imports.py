@@ -16,6 +16,7 @@ import enkash_coins
 ORDER = (
     "_version",
     "secret",
+    "display",
     "home",
     "errors",
     "models",

@@ -2,8 +2,11 @@
 
 from enkash_coins.answers import api_error
 from enkash_coins.errors import EnkashError, Unauthorized
+from enkash_coins.layers.pacing import Stale, Stamped
 from enkash_coins.tokens import Standing, Token, TokenSource
-from enkash_coins.transport import Request, Response, Transport, blacked_out
+from enkash_coins.transport import Request, Response, Transport, blacked_out, quotations
+
+_STALE_TOKENS = 3
 
 
 class Auth:
@@ -14,24 +17,42 @@ class Auth:
         self._source = source
         self._standing = Standing()
         self._latest: Token | None = None
-        self._header, self._quoted = "", b""  # made once for each token
+        self._header, self._quoted = "", frozenset[bytes]()  # made once for each token
 
-    async def send(self, request: Request, /) -> Response:
+    async def send(self, request: Request, /) -> Response:  # noqa: C901  # a frame more would cost every call
         """Send with the current token; a renewed token is told by an ``Unauthorized`` that is worth another try."""
-        try:
-            token = await self._source.token(self._inner)
-        except EnkashError as failure:
-            _mark_unsent(failure)
-            raise
-        if token is not self._latest:
-            self._latest, self._header, self._quoted = token, f"Bearer {token.value}", token.value.encode()
-        quoted = self._quoted  # another task may renew the token meanwhile
-        headers = {**request.headers, "Authorization": self._header}
-        response = await self._inner.send(
-            Request(request.method, request.path, headers, request.body, request.operation, request.replayable)
-        )
-        if quoted in response.body:
-            response = blacked_out(response, (token.value,))
+        stale = 0
+        while True:
+            try:
+                token = await self._source.token(self._inner)
+            except EnkashError as failure:
+                _mark_unsent(failure)
+                raise
+            if token is not self._latest:
+                self._latest, self._header, self._quoted = token, f"Bearer {token.value}", quotations(token.value)
+            quoted = self._quoted  # another task may renew the token meanwhile
+            headers = {**request.headers, "Authorization": self._header}
+            # A token that ends on arrival goes out in the end, and the server decides.
+            ends = token.expires_at if stale < _STALE_TOKENS else None
+            try:
+                response = await self._inner.send(
+                    Stamped(
+                        request.method,
+                        request.path,
+                        headers,
+                        request.body,
+                        request.operation,
+                        request.replayable,
+                        ends,
+                        stale > 0,
+                    )
+                )
+                break
+            except Stale:
+                stale += 1
+        for quotation in quoted:
+            if quotation in response.body:
+                response = blacked_out(response, (token.value,))
         if response.status < 300:
             if self._standing.accepted is not token:
                 self._standing = self._standing.accept(token)

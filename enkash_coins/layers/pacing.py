@@ -7,12 +7,29 @@ from contextlib import suppress
 
 import attrs
 
-from enkash_coins.errors import RateLimited, ServiceClosed
+from enkash_coins.errors import EnkashError, RateLimited, ServiceClosed
 from enkash_coins.home import Home
 from enkash_coins.retry_after import retry_after
 from enkash_coins.transport import Request, Response, Transport
 
 _SAYS_WHEN = frozenset({425, 429, 503})
+
+
+@attrs.define
+class Stamped(Request):
+    """A request that carries a token.
+
+    Attributes:
+        expires_at: when the token ends, on the loop's clock; ``None`` for never.
+        again: it has waited for a slot before, in vain, and now goes first.
+    """
+
+    expires_at: float | None = None
+    again: bool = False
+
+
+class Stale(EnkashError):
+    """The token of a request ended while it waited; nothing was sent."""
 
 
 @attrs.define(eq=False)
@@ -55,7 +72,7 @@ class Pacing:
         if flow.slots and not flow.gate_opens and not self._interval and not self._closed:
             flow.slots -= 1  # the usual case, without a coroutine of its own
         else:
-            await self._enter(flow, request.operation)
+            await self._enter(flow, request)
         try:
             response = await self._inner.send(request)
         finally:
@@ -66,9 +83,10 @@ class Pacing:
                 flow.gate_opens = max(flow.gate_opens, asyncio.get_running_loop().time() + wait)
         return response
 
-    async def _enter(self, flow: _Flow, operation: str) -> None:
-        """Return with a slot taken, the gate open and the rate kept."""
+    async def _enter(self, flow: _Flow, request: Request) -> None:  # noqa: C901  # each check follows a wait
+        """Return with a slot taken, the gate open, the rate kept and the token alive."""
         now = asyncio.get_running_loop().time
+        operation = request.operation
         while True:
             if self._closed:
                 raise ServiceClosed("the service was closed", operation=operation)
@@ -85,7 +103,9 @@ class Pacing:
                 await self._pause(flow, shut)
                 continue
             if not flow.slots:
-                await self._wait_for_slot(flow)
+                # Calls wait for the token: neither its request nor a call with a new one goes to the end of the queue.
+                first = operation == "token" or (isinstance(request, Stamped) and request.again)
+                await self._wait_for_slot(flow, first=first)
             else:
                 flow.slots -= 1
             # From here on this task holds a slot.
@@ -98,18 +118,24 @@ class Pacing:
             except BaseException:
                 self._leave(flow)
                 raise
-            if flow.gate_opens <= now() and not self._closed:
+            stale = isinstance(request, Stamped) and request.expires_at is not None and request.expires_at <= now()
+            if flow.gate_opens <= now() and not self._closed and not stale:
                 return
-            self._leave(flow)  # the gate shut meanwhile: who waits at it holds no slot
+            self._leave(flow)  # the gate shut meanwhile, say: who waits at it holds no slot
+            if stale and not self._closed:
+                raise Stale("the token ended while the request waited", operation=operation)
 
     async def _pause(self, flow: _Flow, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await flow.closing.wait()
 
-    async def _wait_for_slot(self, flow: _Flow) -> None:
+    async def _wait_for_slot(self, flow: _Flow, *, first: bool) -> None:
         turn = asyncio.get_running_loop().create_future()
-        flow.waiting.append(turn)
+        if first:
+            flow.waiting.appendleft(turn)
+        else:
+            flow.waiting.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
@@ -130,4 +156,6 @@ class Pacing:
         """Turn away who waits, and close the inner transport."""
         self._closed = True
         self._flow.closing.set()
+        while self._flow.waiting:
+            self._leave(self._flow)  # each finds the service closed
         await self._inner.aclose()

@@ -1,0 +1,64 @@
+"""The commands, and what is common to running any of them."""
+
+import logging
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, Parameter
+
+from enkash_coins._version import __version__
+from enkash_coins.bulk.source import BadFile
+from enkash_coins.cli import apply, operations, servers
+from enkash_coins.cli.exits import Exit, code_of, say
+from enkash_coins.errors import EnkashError
+
+app = App(
+    name="enkash-coins",
+    help="EnKash coin events: one at a time, or a file of updates at once.",
+    help_epilogue="New here? 'enkash-coins demo' shows it all, on this machine only.",
+    help_format="plaintext",
+    version=__version__,
+    default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,
+)
+for command in (
+    operations.get,
+    operations.update,
+    operations.create,
+    operations.allocate,
+    operations.balance,
+    apply.apply,
+    servers.sandbox,
+    servers.demo,
+):
+    app.command(command, sort_key=len(list(app)))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command; every failure that is not a mistake of ours is one line and an exit code."""
+    log = logging.getLogger("enkash_coins")
+    if not log.handlers:
+        log.addHandler(_ForPeople(logging.WARNING))
+    try:
+        code: object = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        say(" ".join(str(error).split()))
+        return Exit.USAGE
+    except BadFile as error:
+        for problem in error.problems:
+            say(problem)
+        return Exit.USAGE
+    except EnkashError as error:
+        say(str(error))
+        return code_of(error)
+    except KeyboardInterrupt:
+        say("interrupted")
+        return Exit.INTERRUPTED
+    return code if isinstance(code, int) else Exit.WELL
+
+
+class _ForPeople(logging.Handler):
+    """The package's warnings, but for those that the command tells in its own words."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.module not in ("caller", "stream"):
+            say(f"warning: {record.getMessage()}")

@@ -1,0 +1,191 @@
+"""The five operations, one call each."""
+
+import asyncio
+import json as json_text
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from cyclopts import Parameter, Token
+
+from enkash_coins.bulk.rows import integer
+from enkash_coins.cli.exits import Exit, code_of, explained, say
+from enkash_coins.cli.settings import DEFAULTS, Host
+from enkash_coins.display import cut
+from enkash_coins.errors import ApiError, EnkashError
+from enkash_coins.models import UNSET, AllocationReceipt, CoinEventConfig
+from enkash_coins.service import CoinEventService
+
+T = TypeVar("T")
+
+
+def _strictly(_: type, tokens: list[Token]) -> int:
+    return integer(tokens[0].value)
+
+
+Amount = Annotated[int, Parameter(converter=_strictly)]
+
+
+def get(coin_config_id: str, /, *, json: bool = False, host: Host = DEFAULTS) -> int:
+    """Show one coin event configuration.
+
+    Args:
+        coin_config_id: Its id, such as WCC12345.
+        json: Print one line of JSON.
+    """
+    return _perform(host, lambda coins: coins.get(coin_config_id), _as_dict, json=json)
+
+
+def update(
+    coin_config_id: str,
+    /,
+    *,
+    amount: Amount | None = None,
+    configuration: str | None = None,
+    company_id: str | None = None,
+    event: str | None = None,
+    json: bool = False,
+    host: Host = DEFAULTS,
+) -> int:
+    """Change one configuration; what is not given stays as it is.
+
+    Args:
+        coin_config_id: Its id, such as WCC12345.
+        amount: Coins for one such event.
+        configuration: DEFAULT, CUSTOM, or another kind.
+        company_id: The company that it belongs to.
+        event: The event that earns the coins.
+        json: Print one line of JSON.
+    """
+
+    def call(coins: CoinEventService) -> Awaitable[CoinEventConfig]:
+        return coins.update(
+            coin_config_id,
+            amount=UNSET if amount is None else amount,
+            configuration=UNSET if configuration is None else configuration,
+            company_id=UNSET if company_id is None else company_id,
+            event=UNSET if event is None else event,
+        )
+
+    return _perform(host, call, _as_dict, json=json, look=("get", coin_config_id))
+
+
+def create(
+    *, company_id: str, event: str, amount: Amount, configuration: str, json: bool = False, host: Host = DEFAULTS
+) -> int:
+    """Make a new configuration.
+
+    Args:
+        company_id: The company that it belongs to.
+        event: The event that earns the coins.
+        amount: Coins for one such event.
+        configuration: DEFAULT, CUSTOM, or another kind.
+        json: Print one line of JSON.
+    """
+
+    def call(coins: CoinEventService) -> Awaitable[CoinEventConfig]:
+        return coins.create(company_id=company_id, event=event, amount=amount, configuration=configuration)
+
+    return _perform(host, call, _as_dict, json=json, look=())
+
+
+def allocate(
+    *,
+    company_id: str,
+    event: str,
+    user_id: str,
+    request_id: str | None = None,
+    replay: bool = False,
+    json: bool = False,
+    host: Host = DEFAULTS,
+) -> int:
+    """Give a user the coins of an event.
+
+    Args:
+        company_id: The company that gives them.
+        event: What earned the coins.
+        user_id: Who gets them.
+        request_id: The allocation's own id, best made from your order's; else a random one.
+        replay: In doubt send it again with the same id. It is not documented that EnKash gives coins only once then.
+        json: Print one line of JSON.
+    """
+    own_id = str(uuid.uuid4()) if request_id is None else request_id  # here, to have it when Ctrl-C is pressed
+
+    def call(coins: CoinEventService) -> Awaitable[AllocationReceipt]:
+        return coins.allocate(company_id=company_id, event=event, user_id=user_id, request_id=own_id, replay=replay)
+
+    def shown(receipt: AllocationReceipt) -> Mapping[str, object]:
+        return {"request_id": receipt.request_id, "message": receipt.message}
+
+    return _perform(host, call, shown, json=json, look=("balance", user_id), request_id=own_id)
+
+
+def balance(user_id: str, /, *, json: bool = False, host: Host = DEFAULTS) -> int:
+    """Show how many coins a user has.
+
+    Args:
+        user_id: The user's id.
+        json: Print one line of JSON.
+    """
+    return _perform(
+        host, lambda coins: coins.balance(user_id), lambda points: {"user_id": user_id, "balance": points}, json=json
+    )
+
+
+def _as_dict(config: CoinEventConfig) -> Mapping[str, object]:
+    return config.as_dict()
+
+
+def _perform(
+    host: Host,
+    call: Callable[[CoinEventService], Awaitable[T]],
+    shown: Callable[[T], Mapping[str, object]],
+    *,
+    json: bool,
+    look: tuple[str, ...] | None = None,
+    request_id: str | None = None,
+) -> int:
+    coins = host.connect()
+
+    async def called() -> T:
+        async with coins:
+            return await call(coins)
+
+    try:
+        values = shown(asyncio.run(called()))
+    except KeyboardInterrupt:
+        say(
+            explained(
+                EnkashError("interrupted", maybe_applied=look is not None, request_id=request_id), look=look or ()
+            )
+        )
+        return Exit.INTERRUPTED
+    except EnkashError as error:
+        say(explained(error, look=look or ()))
+        if json:
+            print(json_text.dumps({"error": facts(error)}))
+        return code_of(error)
+    if json:
+        print(json_text.dumps(values))
+    else:
+        _print(values)
+    return Exit.WELL
+
+
+def facts(error: EnkashError) -> dict[str, Any]:
+    """An error as JSON."""
+    found = {"type": type(error).__name__, "message": str(error), "attempts": error.attempts}
+    found |= {"maybe_applied": error.maybe_applied, "request_id": error.request_id}
+    if isinstance(error, ApiError):
+        found |= {"status": error.status, "response_code": error.response_code}
+    return found
+
+
+def _print(values: Mapping[str, object]) -> None:
+    lines = {name: cut(str(value)) for name, value in values.items() if value is not None and name != "extra"}
+    extra = values.get("extra")
+    if isinstance(extra, Mapping):
+        lines |= {cut(str(name)): cut(json_text.dumps(value)) for name, value in extra.items()}
+    width = max(map(len, lines))
+    for name, value in lines.items():
+        print(f"{name:{width}}  {value}")

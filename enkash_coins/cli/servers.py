@@ -1,0 +1,160 @@
+"""The sandbox as a server of its own, and the demo that brings its own."""
+
+import asyncio
+import csv
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from enkash_coins.bulk.not_applied import NotApplied
+from enkash_coins.bulk.rows import UpdateFile
+from enkash_coins.bulk.source import Source
+from enkash_coins.cli.apply import carry_out, described
+from enkash_coins.cli.exits import Exit, say
+from enkash_coins.models import UNSET
+from enkash_coins.retry import RetryPolicy
+from enkash_coins.service import CoinEventService
+
+if TYPE_CHECKING:
+    from enkash_coins.sandbox import Sandbox
+
+_LATENCY = 0.05
+_MISSING_EVERY = 200
+
+
+def sandbox(
+    *,
+    configs: int = 1000,
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 0,
+    latency: float = 0.0,
+    rate: float | None = None,
+    seed: int = 0,
+    dedupe: Annotated[bool, Parameter(negative="--no-dedupe")] = True,
+) -> int:
+    """Run the coin API on this machine, to try things out. Ctrl-C ends it.
+
+    Prints the ENKASH_* variables that lead the other commands to it.
+
+    Args:
+        configs: How many there are: WCC00001 and so on, besides the documented WCC12345.
+        port: Where to listen; 0 for a free port.
+        latency: Seconds from a request to its answer.
+        rate: Requests per second, beyond which it answers 429.
+        seed: The same one makes the same configurations.
+        dedupe: Refuse a request id that was used before.
+    """
+    from enkash_coins.sandbox import Sandbox
+
+    try:
+        server = Sandbox(configs, port=port, latency=latency, rate=rate, seed=seed, dedupe=dedupe)
+    except ValueError as error:
+        say(f"sandbox: {error}")
+        return Exit.USAGE
+    return asyncio.run(_served(server))
+
+
+async def _served(server: "Sandbox") -> int:
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    try:
+        await server.start()
+    except OSError as error:
+        say(f"sandbox: cannot listen on port {server.port}: {os.strerror(error.errno or 0).lower()}")
+        return Exit.USAGE
+    try:
+        for name, value in server.environment.items():
+            print(f"export {name}={shlex.quote(value)}")
+        sys.stdout.flush()
+        say("sandbox: running, with made-up credentials. Paste these lines into another terminal; Ctrl-C ends it")
+        await ended.wait()
+    finally:
+        await server.aclose()
+    return Exit.WELL
+
+
+def demo(
+    *, rows: Annotated[int, Parameter(validator=Number(gte=1))] = 1000, keep: bool = False, json: bool = False
+) -> int:
+    """See it all: start a sandbox, write a file of updates, apply them at once, and check what came of it.
+
+    Args:
+        rows: How many updates.
+        keep: Keep the files, to look at them.
+        json: Print one line of JSON for each row, then one for all.
+    """
+    from enkash_coins.sandbox import Fault, Sandbox
+
+    # Fewer configurations than rows: some rows are about the same one, and are to be applied in the file's order.
+    server = Sandbox(max(1, rows * 9 // 10), latency=min(_LATENCY, _LATENCY * 1000 / rows))
+    for nth, kind in enumerate(("server_error", "disconnect_after_apply", "rate_limited"), 1):
+        server.faults.append(Fault(kind, on="update", nth=range(nth * 7, 10 * rows + 100, nth * 50)))
+    with ExitStack() as stack:
+        if keep:
+            folder = tempfile.mkdtemp(prefix="enkash-demo-")
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="enkash-demo-"))
+        file = Path(folder, "updates.csv")
+        missing = _write(file, rows, list(server.configs))
+        updates = UpdateFile(stack.enter_context(Source(str(file))))
+        rest = stack.enter_context(NotApplied(updates))
+        code = asyncio.run(_demonstrated(server, updates, rest, missing, json=json))
+    _tell(f"The files are kept in {folder}" if keep else "The files are deleted again; with --keep they stay.")
+    return code
+
+
+def _write(file: Path, rows: int, ids: list[str]) -> int:
+    """Write the demo's file; returns how many of its rows name an id that does not exist."""
+    dice = Random(0)  # noqa: S311  # the same file every time
+    missing = rows // _MISSING_EVERY
+    with file.open("x", encoding="utf-8", newline="") as text:
+        writer = csv.writer(text)
+        writer.writerow(["coin_config_id", "amount", "configuration"])
+        for number in range(rows):
+            gone = number % _MISSING_EVERY == _MISSING_EVERY // 2 and number // _MISSING_EVERY < missing
+            name = f"GONE{number:05}" if gone else ids[number % len(ids)]
+            writer.writerow([name, dice.randrange(1, 1000), dice.choice(["DEFAULT", "CUSTOM", ""])])
+    return missing
+
+
+async def _demonstrated(server: "Sandbox", updates: UpdateFile, rest: NotApplied, missing: int, *, json: bool) -> int:
+    async with server:
+        _tell(f"A sandbox of the coin API runs at {server.base_url}, on this machine only.")
+        _tell("Now and then it fails on purpose: 503, 429, or the connection breaks off.")
+        _tell(described(updates))
+        coins = CoinEventService.connect(server.base_url, auth=server.auth, retry=RetryPolicy(base=0.1))
+        application, code = await carry_out(coins, updates, rest, json=json)
+        wrong = _differences(server, updates)
+    if application.stopped:
+        return code
+    requests = f"{server.calls['token']} login and {server.calls['update']:,} requests for {updates.count:,} rows"
+    if wrong or application.ok != updates.count - missing:
+        say(f"demo: that was not as it should be: {len(wrong)} configurations differ from the file. {requests}.")
+        return Exit.NOT_APPLIED
+    _tell(f"Checked: every configuration in the sandbox is what the file says. It took {requests}.")
+    return Exit.WELL
+
+
+def _differences(server: "Sandbox", updates: UpdateFile) -> list[str]:
+    """The ids of which the sandbox does not hold what the file says; of several rows the last one counts."""
+    wanted: dict[str, dict[str, object]] = {}
+    for row in updates:
+        changes = {"amount": row.update.amount, "configuration": row.update.configuration}
+        wanted.setdefault(row.update.coin_config_id, {}).update(
+            {name: value for name, value in changes.items() if value is not UNSET}
+        )
+    held = server.configs
+    return [name for name, values in wanted.items() if name in held and not values.items() <= held[name].items()]
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,295 @@
+import asyncio
+import json
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from enkash_coins.sandbox import Fault, Sandbox
+from tests.cli.command import Command, Done, Start, process_environment
+
+GIFT = "allocate --company-id CEK1 --event REFERRAL_EVENT --user-id EK1"
+GIFT_IN_DOUBT = (
+    "It may have been applied: look with 'enkash-coins balance EK1' before it is sent again. "
+    "Its request id, to ask about it or to send it again: r1"
+)
+NEW = "create --company-id CEK1 --event NEW --amount 6 --configuration DEFAULT"
+
+
+def with_token_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token in the environment, instead of the parts of a login."""
+    for name in ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD"):
+        monkeypatch.delenv(f"ENKASH_{name}")
+    monkeypatch.setenv("ENKASH_TOKEN", "made-up")
+
+
+def test_get_shows_the_configuration(sandbox: Sandbox, run: Command) -> None:
+    """For people a line for each value, for machines one line of JSON; nothing else."""
+    shown = run("get WCC12345")
+    assert shown.out.splitlines() == [
+        "coin_config_id  WCC12345",
+        "configuration   DEFAULT",
+        "event           INVOICE_PAYMENT",
+        "amount          10",
+    ]
+    assert (shown.code, shown.err) == (0, "")
+    read = run("get WCC12345 --json")
+    assert json.loads(read.out) == {
+        "coin_config_id": "WCC12345",
+        "configuration": "DEFAULT",
+        "event": "INVOICE_PAYMENT",
+        "amount": 10,
+        "company_id": None,
+        "extra": {},
+    }
+    assert (read.code, read.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "body"),
+    [
+        ("--amount 0", {"amount": 0}),
+        (
+            "--configuration CUSTOM --event E --company-id CEK1",
+            {"configuration": "CUSTOM", "event": "E", "companyId": "CEK1"},
+        ),
+    ],
+)
+def test_update_sends_what_is_given_and_nothing_else(
+    sandbox: Sandbox, run: Command, options: str, body: dict[str, object]
+) -> None:
+    """Options that are left out are not sent; 0 is."""
+    assert run(f"update WCC00001 {options}").code == 0
+    assert json.loads(sandbox.requests[-1].body) == body
+
+
+def test_create_shows_the_new_id(sandbox: Sandbox, run: Command) -> None:
+    """The new configuration is shown, and is there."""
+    made = json.loads(run(f"{NEW} --json").out)
+    assert sandbox.configs[made["coin_config_id"]]["amount"] == 6
+
+
+def test_allocate_shows_its_request_id(sandbox: Sandbox, run: Command) -> None:
+    """The request id, made or given, is on the receipt; the user has the coins."""
+    assert json.loads(run(f"{GIFT} --request-id order-1 --json").out)["request_id"] == "order-1"
+    receipt = json.loads(run(f"{GIFT} --json").out)
+    assert [gift["requestId"] for gift in sandbox.allocations] == ["order-1", receipt["request_id"]]
+    assert run("balance EK1").out.splitlines()[1].startswith("balance  ")
+    assert json.loads(run("balance EK1 --json").out)["balance"] > 0
+
+
+def test_definite_no_is_exit_1_and_says_that_nothing_changed(sandbox: Sandbox, run: Command) -> None:
+    """A refused write is one line on stderr; with --json one on stdout as well."""
+    refused = run("update NOPE --amount 1")
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == "enkash-coins: update: HTTP 404: No such coin configuration. Nothing was changed\n"
+    error = json.loads(run("get NOPE --json").out)["error"]
+    assert (error["type"], error["status"], error["maybe_applied"]) == ("NotFound", 404, False)
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        (
+            "update WCC00001 --amount 5",
+            "It may have been applied: look with 'enkash-coins get WCC00001' before it is sent again",
+        ),
+        (f"{GIFT} --request-id r1", GIFT_IN_DOUBT),
+        (NEW, "It may have been applied: to send it again could make a second one; ask EnKash first"),
+    ],
+)
+def test_write_in_doubt_says_so_and_what_to_do(start: Start, run: Command, command: str, advice: str) -> None:
+    """When a write may have been applied, the one line says so, and how to find out."""
+    start(faults=[Fault("disconnect_after_apply", on=command.partition(" ")[0])])
+    doubtful = run(f"{command} --retries 0")
+    assert doubtful.code == 4
+    assert doubtful.err.rstrip("\n").endswith(f". {advice}")
+
+
+def test_replay_sends_an_allocation_again(start: Start, run: Command) -> None:
+    """In doubt an allocation is sent again only if the user says so."""
+    sandbox = start(faults=[Fault("disconnect_before_apply", on="allocate", nth=1)])
+    assert run(f"{GIFT} --replay").code == 0
+    assert sandbox.calls["allocate"] == 2
+
+
+def test_refused_login_is_exit_3_and_warns_of_the_lock(
+    sandbox: Sandbox, run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One wrong password is one token request, and the user is told what more of them would do."""
+    monkeypatch.setenv("ENKASH_PASSWORD", "wrong")
+    refused = run("get WCC12345")
+    assert refused.code == 3
+    assert "Check the ENKASH_* credentials first: three refused logins in a row lock the account" in refused.err
+    assert sandbox.calls == {"token": 1}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault("html", on="get", status=403), Fault("malformed", on="get"), Fault("server_error", on="get")],
+    ids=lambda fault: fault.kind,
+)
+def test_host_that_refuses_all_is_exit_4(start: Start, run: Command, fault: Fault) -> None:
+    """What speaks of the host as a whole has a code of its own."""
+    start(faults=[fault])
+    assert run("get WCC12345 --retries 0").code == 4
+
+
+def test_unreachable_host_is_exit_4(sandbox: Sandbox, run: Command) -> None:
+    """--base-url counts more than the environment; nobody listens there."""
+    refused = run("update WCC12345 --amount 1 --retries 0 --base-url http://127.0.0.1:1 --json")
+    assert refused.code == 4
+    assert json.loads(refused.out)["error"]["type"] == "ConnectError"
+    assert refused.err.endswith("Nothing was changed\n")
+    assert sandbox.calls == {}
+
+
+def test_options_reach_the_client(start: Start, run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--timeout ends an attempt, and --retries says how many there are."""
+    sandbox = start(faults=[Fault("hang", on="get")])
+    with_token_only(monkeypatch)
+    assert run("get WCC12345 --timeout 0.2 --retries 1 --rate 1000 --concurrency 1").code == 4
+    assert sandbox.calls == {"get": 2}
+
+
+def test_remote_text_does_not_steer_the_terminal(sandbox: Sandbox, run: Command) -> None:
+    """Control characters that the host sends are shown as such, and escaped in JSON."""
+    sandbox.configs["WCC00001"]["event"] = "\x1b[2J\x9b1mX"
+    assert run("get WCC00001").out.splitlines()[2] == "event           \ufffd[2J\ufffd1mX"
+    assert run("get WCC00001 --json").out.isascii()
+
+
+def test_unknown_keys_are_shown_too(sandbox: Sandbox, run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a later version of the API adds is not hidden."""
+    from enkash_coins import CoinEventConfig, CoinEventService
+
+    async def get(_: object, name: str) -> CoinEventConfig:
+        return CoinEventConfig(name, "DEFAULT", "E", 1, extra={"tier": ["gold"]})
+
+    monkeypatch.setattr(CoinEventService, "get", get)
+    assert run("get WCC00001").out.splitlines()[-1] == 'tier            ["gold"]'
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (f"{GIFT} --request-id r1", GIFT_IN_DOUBT),
+        (GIFT, f"{GIFT_IN_DOUBT.removesuffix('r1')}5eed5eed-"),
+        (NEW, "It may have been applied: to send it again could make a second one; ask EnKash first"),
+        ("get WCC12345", "interrupted\n"),
+    ],
+)
+def test_interrupted_call_says_what_is_known(
+    sandbox: Sandbox, run: Command, monkeypatch: pytest.MonkeyPatch, command: str, said: str
+) -> None:
+    """Ctrl-C leaves a write in doubt, and even then the allocation's id is told."""
+
+    def interrupted(coroutine: "asyncio.Future[object]") -> None:
+        coroutine.close()  # type: ignore[attr-defined]  # it is a coroutine
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asyncio, "run", interrupted)
+    monkeypatch.setattr(uuid, "uuid4", lambda: "5eed5eed-made-up")
+    done = run(command)
+    assert done.code == 130
+    assert said in done.err
+    assert ("may have been applied" in done.err) == (command != "get WCC12345")
+
+
+MISUSE = [
+    ("bogus", 'Unknown command "bogus"'),
+    ("get", 'Command "get" parameter COIN_CONFIG_ID requires an argument.'),
+    ("get A B", "Unused Tokens: ['B']."),
+    ("get A --bogus", "Unknown option: --bogus."),
+    ("get a/b", "coin_config_id: 'a/b' is not an id (1 to 64 of A-Z a-z 0-9 _ -)"),
+    ("get ../x", "coin_config_id: '../x' is not an id (1 to 64 of A-Z a-z 0-9 _ -)"),
+    ("update WCC12345", "update of WCC12345: nothing is set"),
+    ("update WCC12345 --amount", 'Command "update" parameter --amount requires an argument.'),
+    ("update WCC12345 --amount ten", "Invalid value for --amount: 'ten' is not an integer"),
+    ("update WCC12345 --amount 10.5", "Invalid value for --amount: '10.5' is not an integer"),
+    ("update WCC12345 --amount 1_0", "Invalid value for --amount: '1_0' is not an integer"),
+    ("update WCC12345 --amount 1 --amount 2", "Parameter --amount specified multiple times."),
+    (f"update WCC12345 --amount {2**63}", f"amount: {2**63} is not an integer of 64 bits"),
+    ("create --company-id CEK1", 'Command "create" parameter --event requires an argument.'),
+    (f"{GIFT} --request-id a/b", "request_id: 'a/b' is not an id (1 to 64 of A-Z a-z 0-9 _ -)"),
+    ("get A --timeout 0", "timeout: 0.0 is not a positive number of seconds"),
+    ("get A --timeout nan", "timeout: nan is not a positive number of seconds"),
+    ("get A --rate -1", "rate: -1.0 is not a positive number of requests per second"),
+    ("get A --concurrency 0", 'concurrency: 0 is neither a positive integer nor "auto"'),
+    ("get A --retries -1", 'Invalid value "-1" for --retries. Must be >= 0.'),
+    ("get A --base-url http://example.com", "base_url: must be https (http is for loopback only)"),
+    ("get A --base-url https://user:password@example.com", "base_url: must not hold a user or password"),
+    ("apply --bogus", 'Invalid value "--bogus" for FILE.'),
+    ("apply missing.csv", "missing.csv: no such file or directory"),
+    ("apply .", ".: is a directory"),
+    ("sandbox --configs -1", "sandbox: configs and latency must not be negative"),
+    ("sandbox --port 65536", 'Invalid value "65536" for --port. Must be <= 65535.'),
+    ("demo --rows 0", 'Invalid value "0" for --rows. Must be >= 1.'),
+]
+
+
+@pytest.mark.parametrize(("command", "line"), MISUSE, ids=[command[:60] for command, _ in MISUSE])
+def test_misuse_is_one_line_and_exit_2(sandbox: Sandbox, run: Command, command: str, line: str) -> None:
+    """Whatever is wrong with the arguments: one line that names it, exit 2, nothing sent."""
+    done = run(command)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith(f"enkash-coins: {line}")
+    assert sandbox.calls == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"ENKASH_BASE_URL": ""}, "ENKASH_BASE_URL is not set: it is a required setting, never a guess"),
+        ({"ENKASH_PASSWORD": ""}, "ENKASH_PASSWORD is not set"),
+        ({"ENKASH_TOKEN": "secret"}, "both ENKASH_TOKEN and ENKASH_CLIENT_ID"),
+    ],
+)
+def test_missing_or_contradicting_settings_are_one_line(
+    sandbox: Sandbox, run: Command, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], line: str
+) -> None:
+    """What is missing in the environment, or too much, is named; no value of it is shown."""
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    done = run("get WCC12345")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith(f"enkash-coins: {line}")
+    assert "secret" not in done.err
+    assert sandbox.calls == {}
+
+
+def test_token_of_the_environment_is_used(sandbox: Sandbox, run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that somebody else looks after serves instead of a login."""
+    with_token_only(monkeypatch)
+    assert run("get WCC12345").code == 4
+    assert sandbox.calls == {"get": 1}
+
+
+@pytest.mark.parametrize("command", ["", "--help", "apply --help", "--version"])
+def test_help_is_no_error(run: Command, command: str) -> None:
+    """Help and version go to stdout, exit 0."""
+    done = run(*command.split()) if command else run("--help")
+    assert (done.code, done.err) == (0, "")
+    assert done.out
+
+
+def without(module: str) -> Done:
+    """The command's help in a process in which the module cannot be imported."""
+    code = f"import sys; sys.modules[{module!r}] = None; from enkash_coins.cli import main; sys.exit(main(['--help']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=process_environment()
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("module", ["cyclopts", "rich"])
+def test_without_the_extra_it_is_one_line(module: str) -> None:
+    """Without the extra the command says how to get it: one line, exit 2."""
+    line = "enkash-coins: this command is an extra: pip install 'enkash-coins[cli]'\n"
+    assert without(module) == Done(2, "", line)
+
+
+def test_other_missing_modules_are_not_blamed_on_the_extra() -> None:
+    """A module of ours that is missing is a mistake of ours, and must be seen as such."""
+    assert "ModuleNotFoundError" in without("enkash_coins.bulk").err

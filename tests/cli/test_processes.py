@@ -1,0 +1,147 @@
+"""What only a process of its own shows: signals and terminals."""
+
+import os
+import pty
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from enkash_coins.sandbox import Fault, Sandbox
+from tests.cli.command import Command, Start, ended, process
+
+ROWS = 400
+
+
+def wait_for(sandbox: Sandbox, operation: str, count: int) -> None:
+    """Until the sandbox has seen so many requests."""
+    deadline = time.monotonic() + 20
+    while sandbox.calls[operation] < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def outcomes(path: str) -> list[tuple[str, int, str]]:
+    """Id, amount and outcome of the rows in a file of those that were not applied."""
+    lines = Path(path).read_text(encoding="utf-8").splitlines()[1:]
+    cells = [line.split(",") for line in lines]
+    return [(name, int(amount), outcome) for name, amount, outcome, *_ in cells]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_file_can_be_finished(start: Start, run: Command, number: signal.Signals) -> None:
+    """After Ctrl-C every row is either applied or kept, and applying those brings the server to where the whole
+    file would have; rows of one id keep their order all along.
+    """
+    sandbox = start(latency=0.005)
+    names = [f"WCC000{1 + row % 20:02}" for row in range(ROWS)]
+    rows = [(name, row) for row, name in enumerate(names)]
+    text = "coin_config_id,amount\n" + "".join(f"{name},{row}\n" for name, row in rows)
+    Path("u.csv").write_text(text, encoding="utf-8")
+    child = process("apply", "u.csv", "--yes", "--concurrency", "8")
+    wait_for(sandbox, "update", ROWS // 4)
+    child.send_signal(number)
+    done = ended(child)
+    assert done.code == 130
+    assert "Stopping: rows under way get 2 s to come to an end" in done.err
+    assert f"\n{ROWS} of {ROWS} rows in " in done.err
+    kept = outcomes("u.not-applied.csv")
+    assert {outcome for _, _, outcome in kept} == {"not_sent"}
+    assert len(kept) == ROWS - len(sandbox.applied)
+    sent = {(name, fields["amount"]) for _, name, fields in sandbox.applied}
+    assert sent | {(name, amount) for name, amount, _ in kept} == set(rows)
+    assert run("apply u.not-applied.csv --yes").code == 0
+    assert {name: sandbox.configs[name]["amount"] for name in names} == dict(rows)
+    for name in set(names):
+        applied = [fields["amount"] for _, what, fields in sandbox.applied if what == name]
+        assert applied == [row for other, row in rows if other == name]
+
+
+def test_second_interrupt_ends_it_at_once(start: Start) -> None:
+    """Rows that are never answered are unknown, those not sent are known as such, and the file is complete."""
+    sandbox = start(faults=[Fault("hang", on="update")])
+    text = "coin_config_id,amount\n" + "".join(f"WCC000{1 + row:02},{row}\n" for row in range(20))
+    Path("u.csv").write_text(text, encoding="utf-8")
+    child = process("apply", "u.csv", "--yes", "--concurrency", "4")
+    wait_for(sandbox, "update", 4)
+    began = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    assert child.stderr is not None
+    assert child.stderr.readline().startswith("Stopping")
+    child.send_signal(signal.SIGINT)
+    done = ended(child)
+    assert done.code == 130
+    assert time.monotonic() - began < 2
+    assert [outcome for _, _, outcome in outcomes("u.not-applied.csv")] == ["unknown"] * 4 + ["not_sent"] * 16
+
+
+def test_terminal_shows_a_bar(start: Start) -> None:
+    """On a terminal the question is asked, and progress is a bar that ends full."""
+    sandbox = start(latency=0.01)
+    Path("u.csv").write_text("coin_config_id,amount\n" + "WCC00001,5\nNOPE,1\n" * 100, encoding="utf-8")
+    ours, theirs = pty.openpty()
+    child = process("apply", "u.csv", stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    os.write(ours, b"y\n")
+    seen = bytearray()
+
+    def read() -> None:
+        while True:
+            try:
+                seen.extend(os.read(ours, 4096))
+            except OSError:  # the other end is closed
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert child.wait(timeout=30) == 1
+    reader.join()
+    os.close(ours)
+    text = seen.decode()
+    assert "Apply them? [y/N] " in text
+    assert "200/200" in text
+    assert "100 not ok" in text
+    assert sandbox.calls["update"] == 200
+
+
+def test_interrupted_demo_is_exit_130() -> None:
+    """Ctrl-C ends the demo like any other run, and its files are gone."""
+    child = process("demo", "--rows", "20000", "--json")
+    assert child.stdout is not None
+    child.stdout.readline()
+    child.send_signal(signal.SIGINT)
+    done = ended(child)
+    assert done.code == 130
+    (line,) = [line for line in done.err.splitlines() if "20,000 updates of" in line]
+    assert not Path(line.partition("updates.csv")[0]).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_sandbox_serves_until_it_is_ended(
+    run: Command, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """It prints the variables to export, serves whoever uses them, and ends well when it is told to."""
+    child = process("sandbox", "--configs", "5", "--seed", "1", "--no-dedupe")
+    assert child.stdout is not None
+    for _ in range(5):
+        export, _, setting = child.stdout.readline().rstrip("\n").partition(" ")
+        name, _, value = setting.partition("=")
+        assert export == "export"
+        monkeypatch.setenv(name, value)
+    assert run("get WCC00005").code == 0
+    assert run("get WCC00006").code == 1
+    assert run(f"sandbox --port {os.environ['ENKASH_BASE_URL'].rpartition(':')[2]}").code == 2
+    child.send_signal(number)
+    done = ended(child)
+    assert (done.code, done.out) == (0, "")
+    assert done.err.count("\n") == 1
+
+
+def test_taken_port_is_one_line(sandbox: Sandbox, run: Command) -> None:
+    """A port that somebody else listens on is a mistake in the arguments."""
+    done = run(f"sandbox --port {sandbox.port}")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"enkash-coins: sandbox: cannot listen on port {sandbox.port}: address already in use\n"

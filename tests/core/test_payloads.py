@@ -1,0 +1,250 @@
+"""Payloads become values, strictly typed; or the error says where they don't."""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enkash_coins import (
+    AllocationReceipt,
+    CoinAllocation,
+    CoinEventConfig,
+    CoinEventUpdate,
+    EnkashError,
+    MalformedResponse,
+    Response,
+    endpoints,
+)
+from enkash_coins.codec import Unreadable, loads
+from enkash_coins.testing import answer
+
+GIFT = CoinAllocation(company_id="CEK1", event="REFERRAL_EVENT", user_id="EK1", request_id="order-7")
+READERS: dict[str, Callable[[Response], object]] = {
+    "get": endpoints.get("WCC12345").read,
+    "update": endpoints.update(CoinEventUpdate("WCC12345", amount=10)).read,
+    "create": endpoints.create(company_id="C", event="E", amount=1, configuration="D").read,
+    "allocate": endpoints.allocate(GIFT, replay=False).read,
+    "balance": endpoints.balance("EK1").read,
+}
+CONFIGS = ("get", "update", "create")
+PAYLOAD: dict[str, object] = {
+    "coinConfigId": "WCC024845",
+    "configuration": "DEFAULT",
+    "event": "INVOICE_PAYMENT",
+    "amount": 10,
+}
+# The API's key, and how an error names it.
+FIELDS = {
+    "coinConfigId": "coin_config_id",
+    "configuration": "configuration",
+    "event": "event",
+    "amount": "amount",
+    "companyId": "company_id",
+}
+NO_INTEGER = {
+    "str": "10",
+    "float": 10.0,
+    "half": 10.5,
+    "true": True,
+    "false": False,
+    "null": None,
+    "list": [10],
+    "object": {},
+}
+NO_STRING = {"int": 10, "float": 1.5, "true": True, "null": None, "list": ["DEFAULT"], "object": {"CUSTOM": "CUSTOM"}}
+
+
+def reason(operation: str, payload: object) -> str:
+    """Why an answer with this payload is malformed."""
+    with pytest.raises(MalformedResponse) as caught:
+        READERS[operation](answer(payload))
+    error = caught.value
+    assert (error.status, error.operation, error.maybe_applied) == (200, operation, True)
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    return str(error)
+
+
+@pytest.mark.parametrize("operation", CONFIGS)
+def test_the_documented_answer_is_read(operation: str) -> None:
+    """The seed's answer, byte for byte, whichever operation asked."""
+    body = (
+        b'{"payload":{"coinConfigId":"WCC024845","configuration":"DEFAULT","event":"INVOICE_PAYMENT","amount":10},'
+        b'"response_code":0,"response_message":"Success"}'
+    )
+    config = READERS[operation](Response(200, {}, body))
+    assert config == CoinEventConfig("WCC024845", "DEFAULT", "INVOICE_PAYMENT", 10)
+    assert isinstance(config, CoinEventConfig)
+    assert (config.company_id, config.extra) == (None, {})
+
+
+def test_receipt_and_balance_are_read() -> None:
+    """The receipt has the id that was sent, and what the API said; a balance is a plain integer of any sign."""
+    said = "Successfully allocated enkash Coins"
+    assert READERS["allocate"](answer(said)) == AllocationReceipt("order-7", said)
+    for points in (0, -5, 2**63 - 1):
+        assert READERS["balance"](answer(points)) == points
+
+
+@pytest.mark.parametrize("operation", CONFIGS)
+@pytest.mark.parametrize("kind", NO_INTEGER)
+def test_an_amount_is_an_integer_and_nothing_like_it(operation: str, kind: str) -> None:
+    """Nothing is turned into a number."""
+    assert "payload.amount is not an integer" in reason(operation, PAYLOAD | {"amount": NO_INTEGER[kind]})
+
+
+@pytest.mark.parametrize("key", ["coinConfigId", "configuration", "event", "companyId"])
+@pytest.mark.parametrize("kind", NO_STRING)
+def test_text_is_a_string_and_nothing_like_it(key: str, kind: str) -> None:
+    """Nothing is turned into text; only the company may be null."""
+    payload = PAYLOAD | {key: NO_STRING[kind]}
+    if (key, kind) == ("companyId", "null"):
+        assert READERS["get"](answer(payload)) == CoinEventConfig(*PAYLOAD.values())  # type: ignore[arg-type]  # its four
+    else:
+        assert f"payload.{FIELDS[key]} is not a string" in reason("get", payload)
+
+
+@pytest.mark.parametrize("key", PAYLOAD)
+def test_a_missing_key_is_named(key: str) -> None:
+    """Every key but the company's is required."""
+    assert f"payload.{FIELDS[key]} is missing" in reason("get", {k: v for k, v in PAYLOAD.items() if k != key})
+
+
+def test_all_that_is_wrong_is_named_at_once() -> None:
+    """One look at the message is enough; it names places, and never content."""
+    message = reason("get", {"coinConfigId": 5, "configuration": "sesame", "event": ["sesame"]})
+    for place in ("coin_config_id is not a string", "event is not a string", "amount is missing"):
+        assert f"payload.{place}" in message
+    assert "sesame" not in message
+
+
+@pytest.mark.parametrize("payload", [None, [], [PAYLOAD], "Success", 5, True], ids=str)
+def test_a_configuration_is_an_object(payload: object) -> None:
+    """Also when the payload is missing altogether."""
+    assert "payload is not an object" in reason("update", payload)
+
+
+@pytest.mark.parametrize("operation", READERS)
+def test_a_missing_payload_is_malformed(operation: str) -> None:
+    """A success without a payload shows nothing that could be believed."""
+    with pytest.raises(MalformedResponse, match="payload"):
+        READERS[operation](Response(200, {}, b'{"response_code":0,"response_message":"Success"}'))
+
+
+@pytest.mark.parametrize("kind", NO_STRING)
+def test_a_receipt_is_a_string(kind: str) -> None:
+    """Anything else is not this API's, and the allocation is in doubt."""
+    assert "has a payload that is not a string" in reason("allocate", NO_STRING[kind])
+
+
+@pytest.mark.parametrize("kind", NO_INTEGER)
+def test_a_balance_is_an_integer(kind: str) -> None:
+    """Coins are money: nothing is rounded or guessed."""
+    assert "has a payload that is not an integer" in reason("balance", NO_INTEGER[kind])
+
+
+def test_unknown_keys_are_kept_in_the_answers_order() -> None:
+    """What a newer API adds is not lost, and comes in the same order every time."""
+    new = {f"new{n}": n for n in (7, 3, 9, 1, 8, 2, 6)} | {"amount_type": {"a": [None, 1.5]}, "extra": "x"}
+    config = READERS["get"](answer({"first": 0} | PAYLOAD | new))
+    assert isinstance(config, CoinEventConfig)
+    assert config == CoinEventConfig("WCC024845", "DEFAULT", "INVOICE_PAYMENT", 10)
+    assert config.extra == {"first": 0} | new
+    assert list(config.extra) == ["first", *new]
+
+
+@pytest.mark.parametrize("word", ["WEEKEND", "", "छूट", "custom"])
+def test_an_unknown_configuration_survives_a_round_trip(word: str) -> None:
+    """The list is open: a word we do not know is read as it is, and sent as it was read."""
+    config = READERS["get"](answer(PAYLOAD | {"configuration": word}))
+    assert isinstance(config, CoinEventConfig)
+    assert type(config.configuration) is str
+    assert config.configuration == word
+    if word:
+        request = endpoints.update(CoinEventUpdate("WCC1", configuration=config.configuration)).request
+        assert orjson.loads(request.body) == {"configuration": word}
+
+
+def test_a_known_configuration_equals_its_enumeration() -> None:
+    """A caller may compare with ``Configuration.DEFAULT`` or with ``"DEFAULT"``."""
+    config = READERS["get"](answer(PAYLOAD))
+    assert isinstance(config, CoinEventConfig)
+    assert config.configuration == "DEFAULT"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*FIELDS, "x"]), inner, max_size=5),
+    max_leaves=8,
+)
+ENVELOPES = st.fixed_dictionaries(
+    {},
+    optional={
+        "payload": JSON,
+        "response_code": st.just(0) | JSON,
+        "response_message": st.just("m") | JSON,
+        "code": JSON,
+        "message": JSON,
+    },
+)
+
+
+def read_safely(operation: str, response: Response) -> None:
+    """Read an answer: a value of the right type comes out, or an ``EnkashError``, and nothing else."""
+    kind: Any = {"allocate": AllocationReceipt, "balance": int}.get(operation, CoinEventConfig)
+    value, failure = None, None
+    try:
+        value = READERS[operation](response)
+    except EnkashError as error:
+        failure = error
+    if failure is None:
+        assert type(value) is kind
+        assert 200 <= response.status < 300
+    else:
+        assert failure.operation == operation
+        assert str(failure).isprintable()
+
+
+@given(operation=st.sampled_from([*READERS]), status=st.integers(100, 599) | st.just(200), body=st.binary())
+def test_any_bytes_are_a_value_or_an_error_of_ours(operation: str, status: int, body: bytes) -> None:
+    """No answer, whatever it is, raises anything that a caller is not prepared for."""
+    read_safely(operation, Response(status, {}, body))
+
+
+@given(operation=st.sampled_from([*READERS]), status=st.sampled_from([200, 201, 400, 429, 503]), envelope=ENVELOPES)
+def test_any_json_is_a_value_or_an_error_of_ours(operation: str, status: int, envelope: dict[str, object]) -> None:
+    """The same for what looks much like an answer."""
+    read_safely(operation, Response(status, {}, orjson.dumps(envelope)))
+
+
+@given(payload=st.fixed_dictionaries(dict.fromkeys(PAYLOAD, JSON), optional={"companyId": JSON}))
+def test_a_configuration_is_read_only_from_the_right_types(payload: dict[str, object]) -> None:
+    """Either every field is of its documented type and stays as it is, or nothing is read."""
+    right = type(payload["amount"]) is int and all(type(payload[key]) is str for key in PAYLOAD if key != "amount")
+    right = right and type(payload.get("companyId")) in (str, type(None))
+    try:
+        config = READERS["get"](answer(payload))
+    except MalformedResponse:
+        assert not right
+    else:
+        assert right
+        assert isinstance(config, CoinEventConfig)
+        assert config.amount == payload["amount"]
+        assert config.company_id == payload.get("companyId")
+
+
+@given(st.binary())
+def test_unreadable_bytes_leave_no_trace_in_the_error(body: bytes) -> None:
+    """The parser's own error holds the whole document; ours holds nothing of it."""
+    failure = None
+    try:
+        loads(body)
+    except Unreadable as error:
+        failure = error
+    if failure is not None:
+        assert str(failure) == "is not JSON"
+        assert failure.__cause__ is None
+        assert failure.__context__ is None

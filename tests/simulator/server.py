@@ -1,0 +1,208 @@
+"""The API behind a modelled wire: it keeps the truth, and the time of everything."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from email.utils import formatdate
+from random import Random
+from typing import Final, Literal
+
+import orjson
+
+from enkash_coins.errors import ConnectError, Disconnected, EnkashError, ServiceClosed, TimedOut
+from enkash_coins.layers.auth import Auth
+from enkash_coins.layers.pacing import Pacing
+from enkash_coins.retry import RetryPolicy
+from enkash_coins.sandbox.answers import Answer
+from enkash_coins.sandbox.login import Credentials, Login
+from enkash_coins.sandbox.routes import route
+from enkash_coins.sandbox.world import Fields, World
+from enkash_coins.secret import Secret
+from enkash_coins.service import CoinEventService
+from enkash_coins.settings import checked_rate, checked_seconds, checked_width
+from enkash_coins.tokens import PasswordGrant, StaticToken, TokenSource
+from enkash_coins.transport import Headers, Request, Response, Transport
+from tests.simulator.fates import FINE, Decide, Fate, Lost, Seen
+
+_EPOCH: Final = 1_800_000_000  # what the server's calendar shows at second 0
+_RIGHT: Final = Credentials("client", "client-secret", "user", "password")
+
+
+class ModelledServer:
+    """The API as the sandbox knows it, on the running loop's clock and without sockets.
+
+    Args:
+        configs: how many there are, ``WCC00001`` and so on.
+        latency: seconds from sending to answer, half of them each way; given the server's dice.
+        fate: what becomes of a request; may be changed at any time.
+        token_life: seconds that a token is valid.
+        expires_in: what the token endpoint says about that; "absent" leaves it out, ``None`` is the truth.
+        seed: the same one makes the same world and the same latencies.
+
+    Attributes:
+        log: every request that arrived, in order of arrival.
+        calls: how many left, by operation.
+        in_flight, most_in_flight: requests whose clients wait for the answer.
+    """
+
+    def __init__(
+        self,
+        configs: int = 10,
+        *,
+        latency: Callable[[Random], float] = lambda _: 0.1,
+        fate: Decide = lambda _: FINE,
+        token_life: float = 86_399.0,
+        expires_in: float | str | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.latency = latency
+        self.fate = fate
+        self.login = Login(_RIGHT, life=token_life, claimed_life=token_life if expires_in is None else expires_in)
+        self.log: list[Seen] = []
+        self.calls: Counter[str] = Counter()
+        self.in_flight = self.most_in_flight = 0
+        self._world = World(configs, seed=seed, dedupe=False)
+        self._dice = Random(seed)
+
+    @property
+    def configs(self) -> dict[str, Fields]:
+        """The truth: id → the API's own keys."""
+        return self._world.configs
+
+    @property
+    def allocations(self) -> list[Fields]:
+        """The truth: the bodies of all allocations that took effect."""
+        return self._world.allocations
+
+    def arrivals(self, operation: str = "update") -> list[float]:
+        """When each request of this operation arrived."""
+        return [seen.arrived for seen in self.log if seen.operation == operation and seen.arrived is not None]
+
+    def date(self, at: float) -> str:
+        """A virtual second as an HTTP date, which knows whole seconds only."""
+        return formatdate(_EPOCH + at, usegmt=True)
+
+    def grant(self, *, password: str = "password") -> PasswordGrant:
+        """A login with this password; the right one is the default."""
+        return PasswordGrant(_RIGHT.client_id, _RIGHT.client_secret, _RIGHT.username, password)
+
+    def issue_token(self) -> str:
+        """A valid token, as if a person had fetched it."""
+        token: str = orjson.loads(self._carry_out(self.grant()._request()).body)["access_token"]
+        return token
+
+    def leave(self, request: Request) -> tuple[Seen, Fate]:
+        """Decide about a request that is on its way."""
+        operation, _ = route(request.method, request.path)
+        self.calls[operation] += 1
+        seen = Seen(self.calls[operation], operation, request, asyncio.get_running_loop().time())
+        return seen, self.fate(seen)
+
+    def way(self) -> float:
+        """Seconds for one way between client and server."""
+        return self.latency(self._dice) / 2
+
+    def arrive(self, seen: Seen, fate: Fate, way: float, answer: asyncio.Future[Response | EnkashError]) -> None:
+        """Take the request in; whether its client still waits makes no difference to what it does."""
+        loop = asyncio.get_running_loop()
+        seen.arrived = loop.time()
+        self.log.append(seen)
+        if fate.reply is Lost.DISCONNECT:
+            _give(answer, Disconnected("the modelled connection ended without an answer"))
+        if fate.after:
+            loop.call_later(fate.after, self._act, seen, fate, way, answer)
+        else:
+            self._act(seen, fate, way, answer)
+
+    def _act(self, seen: Seen, fate: Fate, way: float, answer: asyncio.Future[Response | EnkashError]) -> None:
+        loop = asyncio.get_running_loop()
+        reply = fate.reply
+        if fate.effect:
+            own = self._carry_out(seen.request)
+            seen.status = own.status
+            seen.applied = loop.time() if own.status == 200 else None
+            if reply is None:
+                reply = Response(own.status, {"Content-Type": own.content_type, **dict(own.headers)}, own.body)
+        if isinstance(reply, Response):
+            dated = Response(reply.status, {**reply.headers, "Date": self.date(loop.time())}, reply.body)
+            loop.call_later(way, _give, answer, dated)
+
+    def _carry_out(self, request: Request) -> Answer:
+        now = asyncio.get_running_loop().time()
+        authorization = Headers(request.headers).get("Authorization", "")
+        operation, argument = route(request.method, request.path)
+        if operation == "token":
+            return self.login.grant(authorization, request.body, now)
+        return self.login.check(authorization, now) or self._world.apply(operation, argument, request.body)
+
+
+def _give(answer: asyncio.Future[Response | EnkashError], what: Response | EnkashError) -> None:
+    if not answer.done():
+        answer.set_result(what)
+
+
+class ModelledWire:
+    """One client's way to the server: raises what the real transport would, when it would.
+
+    Args:
+        timeout: seconds for one request.
+        shared: whether closing leaves requests under way alone, as with a session of the caller's own.
+    """
+
+    def __init__(self, server: ModelledServer, *, timeout: float = 30.0, shared: bool = False) -> None:
+        self._server = server
+        self._timeout = timeout
+        self._shared = shared
+        self._closed = False
+        self._open: set[asyncio.Future[Response | EnkashError]] = set()
+
+    async def send(self, request: Request, /) -> Response:
+        """Send once; what has left goes its way even if the client no longer waits."""
+        if self._closed:
+            raise ServiceClosed("the modelled wire was closed")
+        server, loop = self._server, asyncio.get_running_loop()
+        seen, fate = server.leave(request)
+        way = server.way()
+        answer: asyncio.Future[Response | EnkashError] = loop.create_future()
+        if fate.reply is Lost.NO_CONNECTION:
+            loop.call_later(way, _give, answer, ConnectError("no modelled connection"))
+        else:
+            loop.call_later(way, server.arrive, seen, fate, way, answer)
+        late = TimedOut(f"no modelled answer within {self._timeout:g} s")
+        limit = loop.call_later(self._timeout, _give, answer, late)
+        self._open.add(answer)
+        server.in_flight += 1
+        server.most_in_flight = max(server.most_in_flight, server.in_flight)
+        try:
+            outcome = await answer
+        finally:
+            limit.cancel()
+            self._open.discard(answer)
+            server.in_flight -= 1
+        if isinstance(outcome, EnkashError):
+            raise outcome
+        return outcome
+
+    async def aclose(self) -> None:
+        """Cut off what is under way."""
+        self._closed = True
+        for answer in () if self._shared else list(self._open):
+            _give(answer, Disconnected("the modelled connection was closed"))
+
+
+def client(
+    server: ModelledServer,
+    *,
+    auth: str | TokenSource | None = None,
+    timeout: float = 30.0,
+    retry: RetryPolicy = RetryPolicy(),
+    concurrency: int | Literal["auto"] = "auto",
+    rate: float | None = None,
+    shared: bool = False,
+) -> CoinEventService:
+    """What ``CoinEventService.connect`` makes, on the modelled wire; by default with a token that is valid now."""
+    wire: Transport = ModelledWire(server, timeout=checked_seconds("timeout", timeout), shared=shared)
+    paced = Pacing(wire, slots=checked_width(concurrency), rate=checked_rate(rate), max_wait=retry.max_wait)
+    source = server.issue_token() if auth is None else auth
+    layered = Auth(paced, StaticToken(Secret(source)) if isinstance(source, str) else source)
+    return CoinEventService(layered, retry=retry, concurrency=concurrency)
