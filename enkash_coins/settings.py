@@ -89,7 +89,7 @@ def checked_cookies(cookies: Mapping[str, str] | None) -> dict[str, str]:
     """The caller's cookies, sent back byte for byte."""
     for name, value in (cookies or {}).items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise InvalidRequest(f"cookies: {shown(name)} is not a cookie name")
+            raise InvalidRequest("cookies: a name that was given is not a cookie name")
         if not isinstance(value, str) or not _COOKIE_VALUE.fullmatch(value):
             raise InvalidRequest(f"cookies: the value of {name} has characters that cannot stand in a cookie")
     return dict(cookies or {})

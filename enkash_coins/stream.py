@@ -68,8 +68,8 @@ class OutcomeStream(Generic[Item, Result]):
         return self
 
     async def __anext__(self) -> Outcome[Item, Result]:
-        if not self._workers and not self._closed:
-            self._start()
+        if not self._working and not self._closed:
+            self._start_or_end()
         while not self._done:
             if self._closed or not self._working:
                 failure, self._failure = self._failure, None
@@ -119,10 +119,12 @@ class OutcomeStream(Generic[Item, Result]):
         _wake_all(self._consumers)
         await asyncio.gather(*self._workers, return_exceptions=True)
 
-    def _start(self) -> None:
-        if self._service_closed():
+    def _start_or_end(self) -> None:
+        if self._service_closed() and (self._done or not self._workers):
             self._closed = True
-            self._failure = ServiceClosed("the service was closed")
+            self._done.clear()
+            self._failure = ServiceClosed("the service was closed while this stream was open")
+        if self._closed or self._workers:
             return
         # Somebody has to refer to a stream that is left by `break`: the event loop holds its tasks only weakly.
         self._started.add(self)

@@ -93,10 +93,14 @@ def blacked_out(response: Response, secrets: Iterable[str]) -> Response:
 
     In a success only long ones are looked for: a short password could be part of any honest answer.
     """
-    body = response.body
-    for secret in secrets:
-        if len(secret) >= _LONG_SECRET or (secret and response.status >= 400):
-            for quoted in sorted(quotations(secret), key=len, reverse=True):
-                if quoted in body:
-                    body = body.replace(quoted, b"***")
-    return response if body is response.body else Response(response.status, response.headers, body)
+    least = 1 if response.status >= 400 else _LONG_SECRET
+    body, headers = response.body, response.headers
+    for secret in {secret for secret in secrets if len(secret) >= least}:
+        for quoted in sorted(quotations(secret), key=len, reverse=True):
+            if quoted in body:
+                body = body.replace(quoted, b"***")
+        if any(secret in value for value in headers.values()):
+            headers = Headers({name: value.replace(secret, "***") for name, value in headers.items()})
+    if body is response.body and headers is response.headers:
+        return response
+    return Response(response.status, headers, body)

@@ -4,7 +4,7 @@ from enkash_coins.answers import api_error
 from enkash_coins.errors import EnkashError, Unauthorized
 from enkash_coins.layers.pacing import Stale, Stamped
 from enkash_coins.tokens import Standing, Token, TokenSource
-from enkash_coins.transport import Request, Response, Transport, blacked_out, quotations
+from enkash_coins.transport import Request, Response, Transport
 
 _STALE_TOKENS = 3
 
@@ -17,9 +17,9 @@ class Auth:
         self._source = source
         self._standing = Standing()
         self._latest: Token | None = None
-        self._header, self._quoted = "", frozenset[bytes]()  # made once for each token
+        self._header = ""  # made once for each token
 
-    async def send(self, request: Request, /) -> Response:  # noqa: C901  # a frame more would cost every call
+    async def send(self, request: Request, /) -> Response:  # a frame more would cost every call
         """Send with the current token; a renewed token is told by an ``Unauthorized`` that is worth another try."""
         stale = 0
         while True:
@@ -29,9 +29,7 @@ class Auth:
                 _mark_unsent(failure)
                 raise
             if token is not self._latest:
-                self._latest, self._header, self._quoted = token, f"Bearer {token.value}", quotations(token.value)
-            quoted = self._quoted  # another task may renew the token meanwhile
-            headers = {**request.headers, "Authorization": self._header}
+                self._latest, self._header = token, f"Bearer {token.value}"
             # A token that ends on arrival goes out in the end, and the server decides.
             ends = token.expires_at if stale < _STALE_TOKENS else None
             try:
@@ -39,7 +37,7 @@ class Auth:
                     Stamped(
                         request.method,
                         request.path,
-                        headers,
+                        {**request.headers, "Authorization": self._header},
                         request.body,
                         request.operation,
                         request.replayable,
@@ -47,21 +45,18 @@ class Auth:
                         stale > 0,
                     )
                 )
-                break
             except Stale:
                 stale += 1
-        for quotation in quoted:
-            if quotation in response.body:
-                response = blacked_out(response, (token.value,))
-        if response.status < 300:
-            if self._standing.accepted is not token:
-                self._standing = self._standing.accept(token)
-        elif response.status == 401 and await self._renew(token):
-            error = api_error(response, request.operation)
-            if isinstance(error, Unauthorized):
-                error._renewed = True  # noqa: SLF001  # this layer's word to the retry decision
-            raise error
-        return response
+                continue
+            if response.status < 300:
+                if self._standing.accepted is not token:
+                    self._standing = self._standing.accept(token)
+            elif response.status == 401 and await self._renew(token):
+                error = api_error(response, request.operation)
+                if isinstance(error, Unauthorized):
+                    error._renewed = True  # noqa: SLF001  # this layer's word to the retry decision
+                raise error
+            return response
 
     async def _renew(self, token: Token) -> bool:
         """Whether another token than this refused one is at hand now."""

@@ -1,15 +1,23 @@
 """HTTP by aiohttp: the only module that imports its client."""
 
 import asyncio
+import re
 import ssl
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
 from http.cookies import BaseCookie, Morsel
 from typing import Final, TypedDict
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp import ClientSession
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp.abc import AbstractCookieJar, AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.tracing import Trace
+from aiohttp.typedefs import LooseCookies
 from yarl import URL
 
 from enkash_coins.errors import (
@@ -31,8 +39,12 @@ __all__ = ["AiohttpTransport", "ClientSession"]
 
 LARGEST_BODY: Final = 8 * 2**20
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
-# How a plain success looks in compact JSON; anything else is searched for secrets that it quotes.
-_SUCCESS = b'"response_code":0'
+# A plain success; anything else is searched for secrets that it quotes.
+_SUCCESS = re.compile(rb'"response_code" ?: ?0[,} \r\n]')
+
+
+_SHORTEST_SECRET = 8
+_PLAIN_HEADERS = frozenset({"User-Agent", "Accept"})
 
 
 class _RequestOptions(TypedDict, total=False):
@@ -67,8 +79,30 @@ def _left(body: _Body | None) -> bool:
     return body is None or body.left
 
 
-class _JarWithCookies(aiohttp.CookieJar):
-    """A jar in which the caller's own cookies win."""
+class _Connector(aiohttp.TCPConnector):
+    """Never reuses a connection on which something came that nobody asked for: it would be the next call's answer."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's own signature
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        while connection.protocol is not None and connection.protocol.should_close:
+            connection.close()
+            connection = await super().connect(req, traces, timeout)
+        return connection
+
+    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        # After a cancelled call aiohttp says goodbye in the background, over TLS, and the loop may end before that.
+        if should_close or protocol.should_close:
+            protocol.abort()
+        super()._release(key, protocol, should_close=should_close)
+
+
+class _Jar(aiohttp.CookieJar):
+    """Sends the server's cookies back as they came, also to IP addresses; the caller's own cookies win."""
 
     def __init__(self, cookies: Mapping[str, str]) -> None:
         super().__init__(unsafe=True, quote_cookie=False)
@@ -76,7 +110,17 @@ class _JarWithCookies(aiohttp.CookieJar):
         for name, morsel in self._own.items():
             morsel.set(name, cookies[name], cookies[name])
 
-    def filter_cookies(self, request_url: URL = URL()) -> BaseCookie[str]:  # noqa: B008  # aiohttp's own signature
+    def update_cookies_from_headers(self, headers: Sequence[str], response_url: URL) -> None:
+        AbstractCookieJar.update_cookies_from_headers(self, headers, response_url)  # by way of update_cookies
+
+    def update_cookies(self, cookies: LooseCookies, response_url: URL = URL()) -> None:  # noqa: B008  # aiohttp's own signature
+        pairs = cookies.items() if isinstance(cookies, Mapping) else cookies
+        for _, cookie in pairs:
+            if isinstance(cookie, Morsel):  # what the server wrote is the value, quotes and all
+                cookie.set(cookie.key, cookie.coded_value, cookie.coded_value)
+        super().update_cookies(cookies, response_url)
+
+    def filter_cookies(self, request_url: URL = URL()) -> BaseCookie[str]:  # noqa: B008  # as above
         found = super().filter_cookies(request_url)
         dict.update(found, self._own)
         return found
@@ -161,7 +205,10 @@ class AiohttpTransport:
             error = self._translated(caught, left=_left(body))
         else:
             limit.stop(span)
-            return self._without_cookies(session, Response(answer.status, answer.headers, content))
+            response = Response(answer.status, answer.headers, content)
+            if answer.status == 200 and _SUCCESS.search(content):
+                return response
+            return blacked_out(response, self._quotable(session, request))
         # Outside the handlers: aiohttp's errors hold the Authorization header and may not be in __context__.
         raise error
 
@@ -184,8 +231,10 @@ class AiohttpTransport:
                 return ConnectError(f"no connection to {host}: the proxy answered HTTP {error.status}")
             case _TooLarge():
                 return MalformedResponse(f"the answer of {host} is larger than {LARGEST_BODY} bytes")
-            case aiohttp.ClientResponseError():
+            case aiohttp.ClientResponseError() if left:
                 return MalformedResponse(f"the answer of {host} is not HTTP as it should be")
+            case aiohttp.ClientPayloadError(__cause__=ContentEncodingError()):
+                return MalformedResponse(f"the answer of {host} is not encoded as it says")
             case aiohttp.ClientPayloadError():
                 return Disconnected(f"the answer of {host} broke off")
         what = type(error).__name__
@@ -193,22 +242,25 @@ class AiohttpTransport:
             return Disconnected(f"the connection to {host} ended without an answer ({what})")
         return ConnectError(f"nothing could be sent to {host} ({what})")
 
-    def _without_cookies(self, session: ClientSession, response: Response) -> Response:
-        """The response without cookies that an unhappy server quotes back."""
-        if response.status == 200 and _SUCCESS in response.body:
-            return response
-        given = self._cookies.reveal().values()
-        return blacked_out(response, (*given, *(cookie.value for cookie in session.cookie_jar)))
+    def _quotable(self, session: ClientSession, request: Request) -> Iterator[str]:
+        """The secrets of this request, which an unhappy server or proxy may quote back."""
+        yield request.headers.get("Authorization", "").rpartition(" ")[2]
+        cookies = (*self._cookies.reveal().values(), *(cookie.value for cookie in session.cookie_jar))
+        others = (value for name, value in self._headers.reveal().items() if name not in _PLAIN_HEADERS)
+        # A short one ("lang=e") is no secret, and could be part of any text.
+        yield from (value for value in (*cookies, *others) if len(value) >= _SHORTEST_SECRET)
+        proxy = URL(self._options.reveal().get("proxy", ""))
+        yield proxy.password or ""
+        yield b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
 
     async def _move_in(self, moved: Moved | None) -> None:
         """Make what belongs to the running loop, and let go what belonged to another."""
-        old, cookies = self._session, self._cookies.reveal()
+        old = self._session
         self._limit = TimeLimit(self._timeout)
         self._session = self._given or ClientSession(
             # No limit here: pacing counts, and a queue in the pool would eat the request's time.
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl),
-            # Keeps the server's cookies from IP addresses too, and sends them back as they came.
-            cookie_jar=_JarWithCookies(cookies) if cookies else aiohttp.CookieJar(unsafe=True, quote_cookie=False),
+            connector=_Connector(limit=0, ssl=self._ssl),
+            cookie_jar=_Jar(self._cookies.reveal()),
             headers=self._headers.reveal(),
             timeout=_NO_TIMEOUT,
         )

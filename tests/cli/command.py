@@ -55,7 +55,7 @@ def process(*argv: str, **options: Any) -> "subprocess.Popen[str]":  # noqa: ANN
 def ended(child: "subprocess.Popen[str]", given: str | None = None) -> Done:
     """Wait for the end of a process."""
     out, err = child.communicate(given, timeout=30)
-    assert "Traceback" not in (err or "")
+    assert "Traceback" not in (err or ""), err
     return Done(child.returncode, out, err)
 
 

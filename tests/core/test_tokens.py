@@ -204,14 +204,14 @@ FIRST, SECOND, THIRD, FOURTH = (Token(name) for name in ("first", "second", "thi
 def test_one_refusal_of_a_fresh_token_is_worth_another_login() -> None:
     """Nothing is held after the first; a second in a row holds that token: no third login."""
     standing = Standing().refuse(FIRST)
-    assert standing == Standing(refusals=1)
-    assert standing.refuse(SECOND) == Standing(refusals=2, held=SECOND)
+    assert standing == Standing(refusals=1, refused=FIRST)
+    assert standing.refuse(SECOND) == Standing(refusals=2, refused=SECOND, held=SECOND)
 
 
 def test_a_token_that_was_accepted_may_expire_at_any_time() -> None:
     """Its 401 says that it is over, and does not count against the credentials."""
     standing = Standing().accept(FIRST).refuse(FIRST)
-    assert standing == Standing()
+    assert standing == Standing(refused=FIRST)
     assert standing.refuse(SECOND).held is None
     assert standing.refuse(SECOND).refuse(THIRD).held is THIRD
 
@@ -231,7 +231,7 @@ def test_a_held_token_that_is_accepted_is_held_no_more() -> None:
 
 def test_a_token_is_known_by_its_value() -> None:
     """A source of one's own may make a new ``Token`` for every call: an accepted one is the same by its value."""
-    assert Standing().accept(Token("first")).refuse(Token("first")) == Standing()
+    assert Standing().accept(Token("first")).refuse(Token("first")) == Standing(refused=Token("first"))
 
 
 @pytest.mark.parametrize("value", ["x", "abc.def-ghi_jkl~+/==", "!" * 5000])

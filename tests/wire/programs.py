@@ -17,7 +17,8 @@ TLS = ssl.create_default_context(cafile=sys.argv[3]) if len(sys.argv) > 3 else N
 
 
 def connect() -> CoinEventService:
-    return CoinEventService.connect(URL, auth="a-token", ssl_context=TLS, retry=RetryPolicy(attempts=1))
+    # Few connections, all of them made by the first rows: what is cut off later is requests, not TLS handshakes.
+    return CoinEventService.connect(URL, auth="a-token", ssl_context=TLS, retry=RetryPolicy(attempts=1), concurrency=4)
 
 
 async def use(coins: CoinEventService) -> None:
@@ -82,6 +83,7 @@ def interrupted() -> None:
 
     async def main() -> None:
         async with connect() as coins:
+            await use(coins)
             async for outcome in coins.update_many(CoinEventUpdate(f"WCC{number}", amount=10) for number in range(99)):
                 if outcome.index == 10:
                     raise KeyboardInterrupt
@@ -96,6 +98,7 @@ def left_early() -> None:
 
     async def main() -> None:
         async with connect() as coins:
+            await use(coins)
             async for _ in coins.update_many(CoinEventUpdate(f"WCC{number}", amount=10) for number in range(99)):
                 break
 
@@ -202,6 +205,21 @@ def close_while_in_flight() -> None:
         await coins.aclose()
         ends = await asyncio.gather(*tasks)
         print(*(f"{ends.count(end)} {end}" for end in sorted(set(ends))), sep=", ")
+
+    asyncio.run(main())
+
+
+def cancel_while_in_flight() -> None:
+    """Calls that wait for an answer are cancelled when told to, and the service is closed at once."""
+
+    async def main() -> None:
+        async with connect() as coins:
+            tasks = [asyncio.create_task(coins.update(f"HANG{number}", amount=1)) for number in range(40)]
+            await asyncio.to_thread(sys.stdin.readline)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            print(sum(task.cancelled() for task in tasks), "cancelled")
 
     asyncio.run(main())
 

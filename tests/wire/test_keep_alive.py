@@ -107,7 +107,7 @@ async def test_a_cancelled_call_leaves_nothing_behind(server: Server, told: int)
     async with CoinEventService.connect(server.url, auth="a-token", retry=ONE_TRY) as coins:
         await coins.get("FIRST")
         slow = asyncio.ensure_future(coins.get("SLOW"))
-        await begun.wait()
+        await asyncio.wait_for(begun.wait(), 10)
         await until_others_ran(server.peers[0])
         slow.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -214,7 +214,7 @@ async def test_a_cancelled_call_is_not_repeated() -> None:
         CoinEventService.connect(server.url, auth="token-1", retry=THREE_TRIES) as coins,
     ):
         call = asyncio.ensure_future(coins.get("WCC12345"))
-        await arrived.wait()
+        await asyncio.wait_for(arrived.wait(), 10)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call

@@ -232,7 +232,7 @@ async def test_a_call_that_the_caller_ends(how: str, phase: str, logs: list[logg
     async def update(coins: CoinEventService) -> None:
         async with asyncio.timeout(None) as limit:
             call = asyncio.ensure_future(CALLS["update"](coins))
-            await arrived.wait()
+            await asyncio.wait_for(arrived.wait(), 10)
             if how == "cancelled":
                 call.cancel()
             else:
