@@ -52,10 +52,12 @@ class Envelope:
 
 
 def read_envelope(body: bytes) -> Envelope:
-    """The envelope in a body; raises ``Unreadable``.
+    """The envelope in a body; raises ``Unreadable``."""
+    return Envelope(*_payload_code_message(body))
 
-    Sister products name the fields ``code`` and ``message``; both spellings are read.
-    """
+
+def _payload_code_message(body: bytes) -> tuple[object, int, str]:
+    """Sister products name the fields ``code`` and ``message``; both spellings are read."""
     answer = loads(body)
     if type(answer) is not dict:
         raise Unreadable("is not an object")
@@ -67,7 +69,7 @@ def read_envelope(body: bytes) -> Envelope:
     # Only the code decides: a success that says nothing more is still a success.
     if message is not None and type(message) is not str:
         raise Unreadable("has a response_message that is not a string")
-    return Envelope(answer.get("payload"), code, message or "")
+    return answer.get("payload"), code, message or ""
 
 
 def read_payload(response: Response, operation: str) -> object:
@@ -75,13 +77,13 @@ def read_payload(response: Response, operation: str) -> object:
     if not 200 <= response.status < 300:
         raise api_error(response, operation)
     try:
-        envelope = read_envelope(response.body)
+        payload, code, message = _payload_code_message(response.body)
     except Unreadable as error:
         reason = str(error)
     else:
-        if envelope.code != 0:
-            raise _error(OperationFailed, response, operation, envelope)
-        return envelope.payload
+        if code != 0:
+            raise _error(OperationFailed, response, operation, Envelope(payload, code, message))
+        return payload
     raise malformed(response, operation, reason)
 
 

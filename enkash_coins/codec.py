@@ -37,8 +37,8 @@ def _optional_str(value: object, _: object) -> str | None:
     return None if value is None else _strict_str(value, str)
 
 
-def _converter(*, detailed: bool) -> Converter:
-    converter = Converter(detailed_validation=detailed)
+def _make_converter() -> Converter:
+    converter = Converter()
     converter.register_structure_hook(int, _strict_int)
     converter.register_structure_hook(str, _strict_str)
     converter.register_structure_hook(str | None, _optional_str)
@@ -46,7 +46,6 @@ def _converter(*, detailed: bool) -> Converter:
         CoinEventConfig,
         converter,
         extra=override(omit=True),
-        _cattrs_detailed_validation=detailed,
         coin_config_id=override(rename="coinConfigId"),
         company_id=override(rename="companyId"),
     )
@@ -54,10 +53,8 @@ def _converter(*, detailed: bool) -> Converter:
     def config(value: object, kind: type[CoinEventConfig]) -> CoinEventConfig:
         if type(value) is not dict:
             raise TypeError("is not an object")
-        read = known(value, kind)
-        if _KNOWN_KEYS.issuperset(value):
-            return read
-        return attrs.evolve(read, extra={key: value[key] for key in value if key not in _KNOWN_KEYS})
+        extra = {key: value[key] for key in value if key not in _KNOWN_KEYS}
+        return attrs.evolve(known(value, kind), extra=extra)
 
     converter.register_structure_hook(CoinEventConfig, config)
     converter.register_unstructure_hook(
@@ -75,21 +72,30 @@ def _converter(*, detailed: bool) -> Converter:
     return converter
 
 
-# Without detailed validation reading costs 0.6 µs; only an answer that fails is read again, to say where.
-_fast, _precise = _converter(detailed=False), _converter(detailed=True)
-_structure_config: Callable[[object, type], CoinEventConfig] = _fast.get_structure_hook(CoinEventConfig)
-_unstructure_update: Callable[[CoinEventUpdate], dict[str, object]] = _fast.get_unstructure_hook(CoinEventUpdate)
+_converter = _make_converter()
+_unstructure_update: Callable[[CoinEventUpdate], dict[str, object]] = _converter.get_unstructure_hook(CoinEventUpdate)
 
 
 def read_config(value: object) -> CoinEventConfig:
     """A configuration as the API shows it; raises ``Unreadable`` with the path of what is wrong."""
+    return _read_documented_config(value) or _read_any_config(value)
+
+
+def _read_documented_config(value: object) -> CoinEventConfig | None:
+    """The four documented keys and nothing else, in a third of the converter's time; ``None`` is for the converter."""
+    if type(value) is not dict or len(value) != 4:
+        return None
+    id_, configuration = value.get("coinConfigId"), value.get("configuration")
+    event, amount = value.get("event"), value.get("amount")
+    if type(id_) is str and type(configuration) is str and type(event) is str and type(amount) is int:
+        return CoinEventConfig(id_, configuration, event, amount)
+    return None
+
+
+def _read_any_config(value: object) -> CoinEventConfig:
     try:
-        return _structure_config(value, CoinEventConfig)
-    except Exception:  # noqa: BLE001, S110  # cattrs raises whatever a hook raises; the precise pass below names it
-        pass
-    try:
-        return _precise.structure(value, CoinEventConfig)
-    except Exception as error:  # noqa: BLE001  # same
+        return _converter.structure(value, CoinEventConfig)
+    except Exception as error:  # noqa: BLE001  # cattrs raises whatever a hook raises
         lines = transform_error(error, path="payload", format_exception=_describe)
     raise Unreadable("; ".join(map(_where_and_why, lines)))
 

@@ -125,10 +125,13 @@ def get(coin_config_id: str) -> Endpoint[CoinEventConfig]:
     return Endpoint(Request("GET", path, {}, b"", "get", replayable=True), _read_get)
 
 
-@_of("update")
 def update(change: CoinEventUpdate) -> Endpoint[CoinEventConfig]:
     """Set fields of one configuration; sets absolute values, so it may be sent again."""
-    path = f"{_CONFIGS}/{check_update(change)}"
+    try:
+        path = f"{_CONFIGS}/{check_update(change)}"
+    except InvalidRequest as error:
+        error.operation = "update"
+        raise
     return Endpoint(Request("PATCH", path, _JSON, update_body(change), "update", replayable=True), _read_update)
 
 

@@ -35,11 +35,15 @@ def update_outcome(
     """The same for an update, whose answer is compared with what was asked for."""
     if isinstance(called, EnkashError):
         return outcome_of(index, item, called)
-    shown = differences(item, called.value)
-    if not shown:
+    answered = called.value
+    if (
+        (item.amount is UNSET or item.amount == answered.amount)
+        and (item.configuration is UNSET or item.configuration == answered.configuration)
+        and (item.event is UNSET or item.event == answered.event)
+    ):
         return Outcome(index, item, OutcomeStatus.APPLIED, called.value, None, called.attempts, called.late_risk)
     error = EnkashError(
-        f"the update of {item.coin_config_id} was answered with success, but shows {shown}",
+        f"the update of {item.coin_config_id} was answered with success, but shows {differences(item, answered)}",
         operation="update",
         attempts=called.attempts,
         maybe_applied=True,

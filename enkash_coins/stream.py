@@ -46,6 +46,7 @@ class OutcomeStream(Generic[Item, Result]):
         self._perform = perform
         self._key = key
         self._width = width
+        self._most_pulled = width * _LOOK_AHEAD
         self._async_rows = aiter(rows) if isinstance(rows, AsyncIterable) else None
         self._sync_rows = iter(()) if isinstance(rows, AsyncIterable) else iter(rows)
         self._pulling = False
@@ -133,61 +134,66 @@ class OutcomeStream(Generic[Item, Result]):
         self._workers = [loop.create_task(self._work()) for _ in range(self._width)]
 
     async def _work(self) -> None:
+        row: tuple[int, Item] | None = None
+        key: str | None = None
         try:
-            while not self._exhausted:
-                row = self._next_row() if self._async_rows is None else await self._next_async_row(self._async_rows)
+            while row is not None or not self._exhausted:
                 if row is None:
-                    if not self._exhausted:
-                        await _turn(self._pullers)
-                    continue
-                key = self._key(row[1])
-                if key is not None:
-                    if key in self._busy:
-                        # Whoever is at work on this id goes on with this row, in order.
-                        followers = self._busy[key]
-                        if followers is None:
-                            self._busy[key] = deque((row,))
-                        else:
-                            followers.append(row)
+                    row = self._next_row() if self._async_rows is None else await self._next_async_row(self._async_rows)
+                    if row is None:
+                        if not self._exhausted:
+                            await _turn(self._pullers)
                         continue
-                    self._busy[key] = None
-                await self._perform_with_followers(key, row)
+                    key = self._key(row[1])
+                    if key is not None and not self._claim(key, row):
+                        row = None
+                        continue
+                self._under_way += 1
+                try:
+                    outcome = await self._perform(*row)
+                except Exception as error:  # noqa: BLE001  # no EnkashError: a wrong loop or a bug; iteration raises it
+                    self._end(error)
+                else:
+                    self._add(outcome)
+                finally:
+                    self._under_way -= 1
+                row = None if key is None else self._follower(key)
         finally:
             self._working -= 1
             if not self._working:
                 self._started.discard(self)
                 _wake_all(self._consumers)
 
-    async def _perform_with_followers(self, key: str | None, row: tuple[int, Item]) -> None:
-        while True:
-            self._under_way += 1
-            try:
-                outcome = await self._perform(*row)
-            except Exception as error:  # noqa: BLE001  # not an EnkashError: a wrong loop or a bug; iteration raises it
-                self._end(error)
-            else:
-                if outcome.error is not None and isinstance(outcome.error, LoginRefused):
-                    self._end(copy.copy(outcome.error))
-                self._done.append(outcome)
-                if self._consumers:
-                    _wake_one(self._consumers)
-            finally:
-                self._under_way -= 1
-            if key is None:
-                return
-            followers = self._busy[key]
-            if not followers:
-                del self._busy[key]
-                return
-            row = followers.popleft()
+    def _claim(self, key: str, row: tuple[int, Item]) -> bool:
+        """Whether nobody is at work on this id; if somebody is, he goes on with this row, in order."""
+        if key not in self._busy:
+            self._busy[key] = None
+            return True
+        followers = self._busy[key]
+        if followers is None:
+            self._busy[key] = deque((row,))
+        else:
+            followers.append(row)
+        return False
 
-    @property
-    def _has_room(self) -> bool:
-        return self._pulled - self._yielded < self._width * _LOOK_AHEAD
+    def _follower(self, key: str) -> tuple[int, Item] | None:
+        """The next row of this id; ``None`` lets it go."""
+        followers = self._busy[key]
+        if followers:
+            return followers.popleft()
+        del self._busy[key]
+        return None
+
+    def _add(self, outcome: Outcome[Item, Result]) -> None:
+        if outcome.error is not None and isinstance(outcome.error, LoginRefused):
+            self._end(copy.copy(outcome.error))
+        self._done.append(outcome)
+        if self._consumers:
+            _wake_one(self._consumers)
 
     def _next_row(self) -> tuple[int, Item] | None:
         """The next row with its index; ``None`` at the end, or while there is no room for its outcome."""
-        if not self._has_room:
+        if self._pulled - self._yielded >= self._most_pulled:
             return None
         try:
             item = next(self._sync_rows)
@@ -202,7 +208,7 @@ class OutcomeStream(Generic[Item, Result]):
 
     async def _next_async_row(self, rows: AsyncIterator[Item]) -> tuple[int, Item] | None:
         """The same from an async iterable, which one worker at a time may ask."""
-        if not self._has_room or self._pulling:
+        if self._pulled - self._yielded >= self._most_pulled or self._pulling:
             return None
         self._pulling = True
         try:

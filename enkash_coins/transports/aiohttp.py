@@ -40,6 +40,7 @@ __all__ = ["AiohttpTransport", "ClientSession"]
 LARGEST_BODY: Final = 8 * 2**20
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 # A plain success; anything else is searched for secrets that it quotes.
+_COMPACT_SUCCESS = b'"response_code":0'
 _SUCCESS = re.compile(rb'"response_code" ?: ?0[,} \r\n]')
 
 
@@ -206,7 +207,7 @@ class AiohttpTransport:
         else:
             limit.stop(span)
             response = Response(answer.status, answer.headers, content)
-            if answer.status == 200 and _SUCCESS.search(content):
+            if answer.status == 200 and (_COMPACT_SUCCESS in content or _SUCCESS.search(content)):
                 return response
             return blacked_out(response, self._quotable(session, request))
         # Outside the handlers: aiohttp's errors hold the Authorization header and may not be in __context__.
