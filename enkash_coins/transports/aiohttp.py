@@ -4,7 +4,8 @@ import asyncio
 import re
 import ssl
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from http.cookies import BaseCookie, Morsel
 from typing import Final, TypedDict
 from urllib.request import getproxies, proxy_bypass
@@ -95,8 +96,11 @@ class _Connector(aiohttp.TCPConnector):
             connection = await super().connect(req, traces, timeout)
         return connection
 
+
+class _TlsConnector(_Connector):
+    """Ends the connections of cancelled calls at once; a goodbye in the background might outlive the loop."""
+
     def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
-        # After a cancelled call aiohttp says goodbye in the background, over TLS, and the loop may end before that.
         if should_close or protocol.should_close:
             protocol.abort()
         super()._release(key, protocol, should_close=should_close)
@@ -159,6 +163,7 @@ class AiohttpTransport:
         self._prefix = url.raw_path.rstrip("/")
         self._timeout = timeout
         self._limit: TimeLimit
+        self._request: Callable[..., Awaitable[aiohttp.ClientResponse]]
         self._headers = Secret(dict(headers))
         self._cookies = cookies
         self._ssl = ssl_context if ssl_context is not None else True
@@ -181,14 +186,12 @@ class AiohttpTransport:
         limit = self._limit
         span = limit.start()
         try:
-            answer = await session.request(
+            answer = await self._request(
                 request.method,
                 # Already encoded, and nothing is to be read into it; a query goes along as it stands.
                 self._origin.with_path(self._prefix + request.path, encoded=True),
                 data=body,
                 headers=request.headers if self._given is None else {**self._headers.reveal(), **request.headers},
-                allow_redirects=False,
-                **(self._options.reveal()),
             )
             try:
                 content = await answer.content.readany()
@@ -257,10 +260,11 @@ class AiohttpTransport:
     async def _move_in(self, moved: Moved | None) -> None:
         """Make what belongs to the running loop, and let go what belonged to another."""
         old = self._session
+        connector = _TlsConnector if self._origin.scheme == "https" else _Connector
         self._limit = TimeLimit(self._timeout)
         self._session = self._given or ClientSession(
             # No limit here: pacing counts, and a queue in the pool would eat the request's time.
-            connector=_Connector(limit=0, ssl=self._ssl),
+            connector=connector(limit=0, ssl=self._ssl),
             cookie_jar=_Jar(self._cookies.reveal()),
             headers=self._headers.reveal(),
             timeout=_NO_TIMEOUT,
@@ -268,6 +272,8 @@ class AiohttpTransport:
         if self._given is None:
             # aiohttp would re-send a GET by itself when a pooled connection turns out dead; retries are the service's.
             self._session._retry_connection = False  # noqa: SLF001  # no public switch as of aiohttp 3.14
+        self._request = partial(self._session.request, allow_redirects=False, **self._options.reveal())
+        if self._given is None:
             await _drop(old, moved)
 
     async def aclose(self) -> None:
