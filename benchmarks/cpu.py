@@ -43,7 +43,8 @@ async def with_update_many(coins: CoinEventService, count: int) -> None:
     updates = (CoinEventUpdate(f"WCC{number}", amount=10, configuration="DEFAULT") for number in range(count))
     async with coins.update_many(updates, concurrency=_IN_FLIGHT) as stream:
         async for outcome in stream:
-            outcome.unwrap()
+            if not outcome.ok:
+                raise RuntimeError(outcome)
 
 
 async def _cpu_seconds(run: Callable[[], Awaitable[None]]) -> float:

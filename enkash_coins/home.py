@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from asyncio import get_running_loop
 from enum import Enum, auto
 
 _generation = 0
@@ -43,7 +44,7 @@ class Home:
         Raises:
             RuntimeError: this lives in another loop, which is not closed.
         """
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
         before = self._loop
         if loop is before and self._generation == _generation:
             return None

@@ -19,7 +19,7 @@ class Auth:
         self._latest: Token | None = None
         self._header = ""  # made once for each token
 
-    async def send(self, request: Request, /) -> Response:  # a frame more would cost every call
+    async def send(self, request: Request, /) -> Response:
         """Send with the current token; a renewed token is told by an ``Unauthorized`` that is worth another try."""
         stale = 0
         while True:

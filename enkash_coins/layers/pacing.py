@@ -76,7 +76,10 @@ class Pacing:
         try:
             response = await self._inner.send(request)
         finally:
-            self._leave(flow)
+            if flow.waiting:
+                self._leave(flow)
+            else:
+                flow.slots += 1
         if response.status in _SAYS_WHEN:
             wait = retry_after(response.headers, now=time.time())
             if wait:

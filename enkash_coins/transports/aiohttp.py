@@ -180,8 +180,8 @@ class AiohttpTransport:
         if (moved is not None or self._session is None) and not self._closed:
             await self._move_in(moved)
         session = self._session
-        if session is None or session.closed:
-            raise ServiceClosed("the service or its session was closed")
+        if session is None:
+            raise ServiceClosed("the service was closed")
         body = _Body(request.body) if request.body else None
         limit = self._limit
         span = limit.start()
@@ -203,7 +203,7 @@ class AiohttpTransport:
         except asyncio.CancelledError:
             if not limit.stop(span):
                 raise
-            error = self._out_of_time(left=_left(body))
+            error: EnkashError = self._out_of_time(left=_left(body))
         except Exception as caught:  # noqa: BLE001  # the seam's promise: nothing but EnkashError comes out
             limit.stop(span)
             error = self._translated(caught, left=_left(body))
@@ -221,10 +221,12 @@ class AiohttpTransport:
             return TimedOut(f"no complete answer from {self._host} within {self._timeout:g} s")
         return ConnectTimedOut(f"no connection to {self._host} within {self._timeout:g} s")
 
-    def _translated(self, error: Exception, *, left: bool) -> EnkashError:
+    def _translated(self, error: Exception, *, left: bool) -> EnkashError:  # noqa: C901  # a case for each failure
         """The error that says what happened; never aiohttp's own text, which may hold secrets."""
         host = self._host
         match error:
+            case RuntimeError() if self._session is None or self._session.closed:
+                return ServiceClosed("the session was closed")
             case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as reason):
                 return TlsError(f"the certificate of {host} is not accepted: {reason.verify_message}")
             case aiohttp.ClientSSLError():
