@@ -65,6 +65,7 @@ class Caller:
         attempts = 0
         doubt = False
         error: EnkashError | None = None
+        delay: float | None = None
         while not self._closing.is_set():
             attempts += 1
             try:
@@ -87,7 +88,7 @@ class Caller:
                 break
             await self._pause(delay)
             started = clock()
-        if error is None or self._closing.is_set():
+        if error is None or (delay is not None and self._closing.is_set()):
             error = ServiceClosed("the service was closed")
         elif attempts > 1:
             _log.warning("%s: given up after %d attempts: %s", request.operation, attempts, error)

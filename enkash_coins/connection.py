@@ -42,39 +42,46 @@ class ConnectOptions(TypedDict, total=False):
     session: ClientSession | None
 
 
-def connected(base_url: Secret[str], options: Secret[ConnectOptions]) -> Transport | InvalidRequest | TypeError:
+def connected(base_url: Secret[str], options: Secret[ConnectOptions]) -> Transport | Exception:
     """The transport for these options, or what is wrong with them.
 
     The error is returned: a traceback through the frames here would show the options' secrets.
     """
-    given = options.reveal()
+    try:
+        return _connected(base_url, options.reveal())
+    except Exception as error:  # noqa: BLE001  # raised again by the caller, whose frame holds no secret
+        failure = error
+    failure.__context__ = failure.__cause__ = None
+    return failure.with_traceback(None)
+
+
+def _connected(base_url: Secret[str], given: ConnectOptions) -> Transport:
     session = given.get("session")
     if session is not None:
         clashing = [name for name in _OF_A_SESSION if given.get(name)]
         if clashing:
-            return TypeError(f"{', '.join(clashing)} cannot be given with session=: they belong to the session")
+            raise TypeError(f"{', '.join(clashing)} cannot be given with session=: they belong to the session")
     retry = given.get("retry", RetryPolicy())
+    if not isinstance(retry, RetryPolicy):
+        raise InvalidRequest("retry is not a RetryPolicy")
     proxy = given.get("proxy")
-    try:
-        wire = AiohttpTransport(
-            checked_base_url(base_url.reveal()),
-            timeout=checked_seconds("timeout", given.get("timeout", 30.0)),
-            headers=default_headers(given.get("headers"), given.get("user_agent")),
-            cookies=Secret(checked_cookies(given.get("cookies"))),
-            ssl_context=given.get("ssl_context"),
-            proxy=None if proxy is None else Secret(checked_proxy(proxy)),
-            trust_env=given.get("trust_env", False),
-            session=session,
-        )
-        paced = Pacing(
-            wire,
-            slots=checked_width(given.get("concurrency", "auto")),
-            rate=checked_rate(given.get("rate")),
-            max_wait=retry.max_wait,
-        )
-        return Auth(paced, _token_source(given["auth"]))
-    except InvalidRequest as error:
-        return error.with_traceback(None)
+    wire = AiohttpTransport(
+        checked_base_url(base_url.reveal()),
+        timeout=checked_seconds("timeout", given.get("timeout", 30.0)),
+        headers=default_headers(given.get("headers"), given.get("user_agent")),
+        cookies=Secret(checked_cookies(given.get("cookies"))),
+        ssl_context=given.get("ssl_context"),
+        proxy=None if proxy is None else Secret(checked_proxy(proxy)),
+        trust_env=given.get("trust_env", False),
+        session=session,
+    )
+    paced = Pacing(
+        wire,
+        slots=checked_width(given.get("concurrency", "auto")),
+        rate=checked_rate(given.get("rate")),
+        max_wait=retry.max_wait,
+    )
+    return Auth(paced, _token_source(given["auth"]))
 
 
 def _token_source(auth: str | TokenSource) -> TokenSource:

@@ -48,7 +48,7 @@ class EnkashError(Exception):
 
     # What an error of this class means for a write when whoever raises it does not say.
     _doubtful: ClassVar[bool] = False
-    # Set where nothing of the call itself left this machine: a failed login, a closed gate.
+    # Set where nothing of the call itself left this machine: its login failed.
     _unsent: bool = False
 
     def __init__(self, message: str = "", **facts: Unpack[_Facts]) -> None:
@@ -90,9 +90,13 @@ class ServiceClosed(EnkashError):
 class TransportError(EnkashError):
     """No answer was read, because of the network."""
 
+    _doubtful = True
+
 
 class ConnectError(TransportError):
     """No connection came about; nothing left this machine."""
+
+    _doubtful = False
 
 
 class TlsError(ConnectError):
@@ -102,19 +106,13 @@ class TlsError(ConnectError):
 class TimedOut(TransportError, TimeoutError):
     """No complete answer within the time limit."""
 
-    _doubtful = True
-
 
 class ConnectTimedOut(ConnectError, TimedOut):
     """No connection within the time limit; nothing left this machine."""
 
-    _doubtful = False
-
 
 class Disconnected(TransportError):
     """The connection ended before a complete answer was read."""
-
-    _doubtful = True
 
 
 class MalformedResponse(EnkashError):

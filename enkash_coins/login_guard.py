@@ -134,7 +134,7 @@ class MemoryGuard:
     def __init__(self) -> None:
         self._histories: dict[bytes, LoginHistory] = {}
         self._salt = secrets.token_bytes(16)
-        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bytes, asyncio.Lock]] = WeakKeyDictionary()
 
     def now(self) -> float:
         """Seconds on the running loop's clock."""
@@ -142,8 +142,8 @@ class MemoryGuard:
 
     @asynccontextmanager
     async def hold(self, credentials: Secret[bytes], /) -> AsyncIterator[LoginRecord]:
-        """The record of these credentials; one login at a time in each event loop."""
+        """The record of these credentials; one login of them at a time in each event loop."""
         key = hashlib.blake2b(credentials.reveal(), key=self._salt).digest()
-        lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        lock = self._locks.setdefault(asyncio.get_running_loop(), {}).setdefault(key, asyncio.Lock())
         async with lock:
             yield _MemoryRecord(self._histories.get(key, LoginHistory()), self._histories, key)

@@ -1,4 +1,4 @@
-"""When a request is sent again: the pure decision. The loop itself is in the service.
+"""When a request is sent again: the pure decision. The loop itself is in ``caller.py``.
 
 ``backoff`` is used for its sequence and its jitter only: its decorators retry for ever by default, hide the clock and
 may wait less than ``Retry-After``.

@@ -1,5 +1,6 @@
 """The service: thin verbs over one loop that sends, reads the answer and decides."""
 
+import asyncio
 import logging
 import ssl
 import uuid
@@ -215,9 +216,10 @@ class CoinEventService:
     async def aclose(self) -> None:
         """Close the streams and the transport; may be called twice. Later calls raise ``ServiceClosed``."""
         self._caller.close()
-        for stream in list(self._streams):
-            await stream.service_closed()
-        await self._transport.aclose()
+        try:
+            await asyncio.gather(*(stream.service_closed() for stream in self._streams))
+        finally:
+            await self._transport.aclose()
 
     def _stream(
         self,

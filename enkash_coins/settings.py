@@ -68,6 +68,8 @@ def default_headers(extra: Mapping[str, str] | None, user_agent: str | None) -> 
     Args:
         user_agent: what stands after ``enkash-coins/x.y.z``, e.g. ``acme-backend/2.1``.
     """
+    if extra is not None and not isinstance(extra, Mapping):
+        raise InvalidRequest("headers is not a mapping of names to values")
     headers = {"User-Agent": f"enkash-coins/{__version__}", "Accept": "application/json"}
     if user_agent is not None:
         headers["User-Agent"] += f" {user_agent}"
@@ -87,6 +89,8 @@ def default_headers(extra: Mapping[str, str] | None, user_agent: str | None) -> 
 
 def checked_cookies(cookies: Mapping[str, str] | None) -> dict[str, str]:
     """The caller's cookies, sent back byte for byte."""
+    if cookies is not None and not isinstance(cookies, Mapping):
+        raise InvalidRequest("cookies is not a mapping of names to values")
     for name, value in (cookies or {}).items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
             raise InvalidRequest("cookies: a name that was given is not a cookie name")

@@ -73,6 +73,8 @@ class OutcomeStream(Generic[Item, Result]):
             self._start_or_end()
         while not self._done:
             if self._closed or not self._working:
+                if isinstance(self._failure, ServiceClosed):
+                    raise copy.copy(self._failure)  # to each who asks: the rows were not all done
                 failure, self._failure = self._failure, None
                 if failure is not None:
                     raise failure
@@ -133,7 +135,7 @@ class OutcomeStream(Generic[Item, Result]):
         self._working = self._width
         self._workers = [loop.create_task(self._work()) for _ in range(self._width)]
 
-    async def _work(self) -> None:
+    async def _work(self) -> None:  # noqa: C901, PLR0912  # flat, because a frame more would cost every row
         row: tuple[int, Item] | None = None
         key: str | None = None
         try:
@@ -151,6 +153,9 @@ class OutcomeStream(Generic[Item, Result]):
                 self._under_way += 1
                 try:
                     outcome = await self._perform(*row)
+                except asyncio.CancelledError:
+                    _raise_if_cancelled()
+                    self._end(RuntimeError("a row's call was cancelled from within"))
                 except Exception as error:  # noqa: BLE001  # no EnkashError: a wrong loop or a bug; iteration raises it
                     self._end(error)
                 else:
@@ -158,6 +163,10 @@ class OutcomeStream(Generic[Item, Result]):
                 finally:
                     self._under_way -= 1
                 row = None if key is None else self._follower(key)
+        except BaseException:
+            if not self._closed:
+                self._end(RuntimeError("a worker of this stream was ended from outside"))
+            raise
         finally:
             self._working -= 1
             if not self._working:
@@ -216,6 +225,10 @@ class OutcomeStream(Generic[Item, Result]):
         except StopAsyncIteration:
             self._end(None)
             return None
+        except asyncio.CancelledError:
+            _raise_if_cancelled()
+            self._end(RuntimeError("the iterator of the rows was cancelled"))
+            return None
         except Exception as error:  # noqa: BLE001  # the caller's own; iteration raises it
             self._end(error)
             return None
@@ -231,6 +244,13 @@ class OutcomeStream(Generic[Item, Result]):
         if self._failure is None:
             self._failure = failure
         _wake_all(self._pullers)
+
+
+def _raise_if_cancelled() -> None:
+    """Let a ``CancelledError`` through if this task is being cancelled, and not something that it awaits."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _turn(queue: deque[asyncio.Future[None]]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import logging
 import re
 from base64 import b64encode
 from contextlib import suppress
@@ -18,6 +19,7 @@ from enkash_coins.login_guard import LoginGuard, LoginHistory, LoginResult, Memo
 from enkash_coins.secret import Secret
 from enkash_coins.transport import Request, Response, Transport, blacked_out
 
+_log = logging.getLogger("enkash_coins")
 _UNSTATED_LIFE = 300.0
 _LONGEST_LIFE = 366 * 86_400.0
 # A token that is refused sooner was revoked; that says nothing about how long tokens live.
@@ -227,6 +229,8 @@ class PasswordGrant:
                 outcome = await self._exchange(send, request)
                 result = LoginResult.ACCEPTED if isinstance(outcome, Token) else _login_result(outcome)
                 await record.save(settle(before, charged, result))
+                if result is LoginResult.REFUSED:
+                    _log.warning("%s: no further login with these credentials", outcome)
         except EnkashError as error:
             outcome = error
         if isinstance(outcome, Token):
@@ -236,13 +240,24 @@ class PasswordGrant:
     async def _exchange(self, send: Transport, request: Request) -> Token | EnkashError:
         try:
             response = await send.send(request)
-            value, claimed = read_token(blacked_out(response, self._quotable()))
         except EnkashError as error:
             return error
+        try:
+            value, claimed = read_token(response)
+        except EnkashError as error:
+            return self._without_credentials(response, error)
         life = life_of(claimed, self._learned_life)
         # Counted from the answer, because the request may have waited for its turn; the margin covers the way back.
         now = self._fetched_at = asyncio.get_running_loop().time()
         return Token(value, now + life - margin_of(life))
+
+    def _without_credentials(self, response: Response, error: EnkashError) -> EnkashError:
+        """The same error, read again from an answer that quotes none of the credentials."""
+        try:
+            read_token(blacked_out(response, self._quotable()))
+        except EnkashError as clean:
+            return clean
+        return error
 
     def _fingerprinted(self) -> Secret[bytes]:
         credentials = self._credentials.reveal()

@@ -7,6 +7,8 @@ from enkash_coins.tokens import Standing, Token, TokenSource
 from enkash_coins.transport import Request, Response, Transport
 
 _STALE_TOKENS = 3
+# Refusals that the API only gives to whoever it has let in.
+_PAST_THE_TOKEN = frozenset({400, 403, 404, 409, 412, 422})
 
 
 class Auth:
@@ -48,7 +50,7 @@ class Auth:
             except Stale:
                 stale += 1
                 continue
-            if response.status < 300:
+            if response.status < 300 or response.status in _PAST_THE_TOKEN:
                 if self._standing.accepted is not token:
                     self._standing = self._standing.accept(token)
             elif response.status == 401 and await self._renew(token):

@@ -42,7 +42,7 @@ LARGEST_BODY: Final = 8 * 2**20
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 # A plain success; anything else is searched for secrets that it quotes.
 _COMPACT_SUCCESS = b'"response_code":0'
-_SUCCESS = re.compile(rb'"response_code" ?: ?0[,} \r\n]')
+_SUCCESS = re.compile(rb'"(response_)?code"\s*:\s*0[,}\s]|"access_?[tT]oken"\s*:\s*"')
 
 
 _SHORTEST_SECRET = 8
@@ -210,7 +210,8 @@ class AiohttpTransport:
         else:
             limit.stop(span)
             response = Response(answer.status, answer.headers, content)
-            if answer.status == 200 and (_COMPACT_SUCCESS in content or _SUCCESS.search(content)):
+            success = _COMPACT_SUCCESS in content or _SUCCESS.search(content)
+            if success and 200 <= answer.status < 300:
                 return response
             return blacked_out(response, self._quotable(session, request))
         # Outside the handlers: aiohttp's errors hold the Authorization header and may not be in __context__.
@@ -261,6 +262,9 @@ class AiohttpTransport:
 
     async def _move_in(self, moved: Moved | None) -> None:
         """Make what belongs to the running loop, and let go what belonged to another."""
+        if self._given is not None and moved is not Moved.FIRST_USE:
+            self._session = None
+            raise RuntimeError("the session passed as session= belongs to another event loop or process")
         old = self._session
         connector = _TlsConnector if self._origin.scheme == "https" else _Connector
         self._limit = TimeLimit(self._timeout)
@@ -281,8 +285,7 @@ class AiohttpTransport:
     async def aclose(self) -> None:
         """Close the connections; a caller's own session stays open."""
         self._closed = True
-        if (moved := self._home.settle()) is None:
-            self._limit.close()
+        moved = self._home.settle()
         session, self._session = self._session, None
         if self._given is None:
             await _drop(session, moved)

@@ -47,13 +47,6 @@ class TimeLimit:
             return False
         return span.task.uncancel() <= span.cancelling
 
-    def close(self) -> None:
-        """Cancel nobody any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._spans.clear()
-
     def _sweep(self) -> None:
         self._timer = None
         now = self._loop.time()

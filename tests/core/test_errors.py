@@ -39,7 +39,7 @@ TREE = {
     "ServerError": ("ApiError",),
 }
 # What a failure of these classes means for a write, unless whoever raises it says otherwise: it may be applied.
-DOUBTFUL = {"TimedOut", "Disconnected", "MalformedResponse", "ServerError"}
+DOUBTFUL = {"TransportError", "TimedOut", "Disconnected", "MalformedResponse", "ServerError"}
 
 FACTS: dict[str, object] = {"operation": "allocate", "attempts": 3, "maybe_applied": True, "request_id": "order-7"}
 SAID: dict[str, object] = {
