@@ -163,7 +163,7 @@ class OutcomeStream(Generic[Item, Result]):
                 finally:
                     self._under_way -= 1
                 row = None if key is None else self._follower(key)
-        except BaseException:
+        except BaseException:  # a cancel that nobody here asked for: iteration must not end as if complete
             if not self._closed:
                 self._end(RuntimeError("a worker of this stream was ended from outside"))
             raise

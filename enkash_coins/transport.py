@@ -6,7 +6,8 @@ from typing import Protocol
 
 import attrs
 
-_LONG_SECRET = 8
+# Characters from which on a text is taken for a secret wherever it stands; a shorter one could be part of any answer.
+LONG_SECRET = 8
 
 
 class Headers(Mapping[str, str]):
@@ -93,7 +94,7 @@ def blacked_out(response: Response, secrets: Iterable[str]) -> Response:
 
     In a success only long ones are looked for: a short password could be part of any honest answer.
     """
-    least = 1 if response.status >= 400 else _LONG_SECRET
+    least = 1 if response.status >= 400 else LONG_SECRET
     body, headers = response.body, response.headers
     for secret in {secret for secret in secrets if len(secret) >= least}:
         for quoted in sorted(quotations(secret), key=len, reverse=True):

@@ -33,7 +33,7 @@ from enkash_coins.errors import (
 )
 from enkash_coins.home import Home, Moved
 from enkash_coins.secret import Secret
-from enkash_coins.transport import Request, Response, blacked_out
+from enkash_coins.transport import LONG_SECRET, Request, Response, blacked_out
 from enkash_coins.transports.time_limit import TimeLimit
 
 __all__ = ["AiohttpTransport", "ClientSession"]
@@ -45,7 +45,6 @@ _COMPACT_SUCCESS = b'"response_code":0'
 _SUCCESS = re.compile(rb'"(response_)?code"\s*:\s*0[,}\s]|"access_?[tT]oken"\s*:\s*"')
 
 
-_SHORTEST_SECRET = 8
 _PLAIN_HEADERS = frozenset({"User-Agent", "Accept"})
 
 
@@ -255,7 +254,7 @@ class AiohttpTransport:
         cookies = (*self._cookies.reveal().values(), *(cookie.value for cookie in session.cookie_jar))
         others = (value for name, value in self._headers.reveal().items() if name not in _PLAIN_HEADERS)
         # A short one ("lang=e") is no secret, and could be part of any text.
-        yield from (value for value in (*cookies, *others) if len(value) >= _SHORTEST_SECRET)
+        yield from (value for value in (*cookies, *others) if len(value) >= LONG_SECRET)
         proxy = URL(self._options.reveal().get("proxy", ""))
         yield proxy.password or ""
         yield b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
