@@ -61,7 +61,7 @@ def tests(session: nox.Session) -> None:
     """The tests, on the built wheel and every installed CPython; `nox -s tests-3.12 -- -k name` runs a few."""
     for version in MISSING:
         session.log(f"CPython {version} is not installed: skipped.")
-    session.install("--require-hashes", "-r", "requirements/dev.txt")
+    session.install("--no-deps", "--require-hashes", "-r", "requirements/dev.txt")
     # Not session.install(), which `nox -R` skips, and by force: else an old wheel of the same version would be tested.
     session.run("python", "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", str(build_wheel()))
     session.run("python", "-m", "pip", "check", silent=True)  # the pins must be what the package asks for
