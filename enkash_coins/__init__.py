@@ -30,6 +30,7 @@ from enkash_coins.login_guard import MemoryGuard
 from enkash_coins.models import (
     UNSET,
     AllocationReceipt,
+    Attempt,
     CoinAllocation,
     CoinEventConfig,
     CoinEventUpdate,
@@ -47,6 +48,7 @@ __all__ = [
     "UNSET",
     "AllocationReceipt",
     "ApiError",
+    "Attempt",
     "BadRequest",
     "CoinAllocation",
     "CoinEventConfig",

@@ -3,19 +3,44 @@
 import asyncio
 import copy
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
 import attrs
 
 from enkash_coins.endpoints import Endpoint
-from enkash_coins.errors import ApiError, EnkashError, RateLimited, ServiceClosed, Unauthorized
+from enkash_coins.errors import (
+    EnkashError,
+    RateLimited,
+    ServiceClosed,
+    TimedOut,
+    Unauthorized,
+)
 from enkash_coins.home import Home
+from enkash_coins.models import Attempt
 from enkash_coins.retry import RetryBudget, RetryPolicy, next_delay
-from enkash_coins.transport import Transport
+from enkash_coins.transport import NO_LIMITS, Limits, Request, Response, Transport, was_harmless
 
 T = TypeVar("T")
 _log = logging.getLogger("enkash_coins")
+
+
+@attrs.frozen
+class CallOptions:
+    """How a call is performed; every view on a client has its own.
+
+    Attributes:
+        retry: when it is sent again; the budget is the client's.
+        limits: of every attempt, if other than the client's.
+        deadline: seconds for the whole call, waiting and retries included; ``None`` for no limit.
+        on_attempt: called after every attempt.
+    """
+
+    retry: RetryPolicy
+    limits: Limits = NO_LIMITS
+    deadline: float | None = None
+    on_attempt: Callable[[Attempt], None] | None = None
 
 
 @attrs.define
@@ -32,6 +57,7 @@ class _Tries:
     """How far one call has come."""
 
     began: float  # loop seconds
+    ends: float | None  # loop seconds
     replayable: bool
     patient: bool
     failures: int = 0
@@ -42,15 +68,16 @@ class _Tries:
 class Caller:
     """Performs calls over a transport; one for each client, because budget and closing are the client's."""
 
-    def __init__(self, transport: Transport, policy: RetryPolicy) -> None:
+    def __init__(self, transport: Transport, budget: float) -> None:
         self._transport = transport
-        self._policy = policy
-        self._budget = RetryBudget(policy.budget)
+        self._budget = RetryBudget(budget)
         self._home = Home()
         self._closing = asyncio.Event()
         self._latest_success = float("-inf")
 
-    async def call(self, endpoint: Endpoint[T], *, patient: bool = False) -> Success[T] | EnkashError:
+    async def call(  # noqa: C901  # flat, because a frame more would cost every call
+        self, endpoint: Endpoint[T], options: CallOptions, *, patient: bool = False
+    ) -> Success[T] | EnkashError:
         """Perform one call; a failure is returned, complete with what is known of it.
 
         Args:
@@ -60,8 +87,10 @@ class Caller:
             self._closing = asyncio.Event()
         clock = asyncio.get_running_loop().time
         request = endpoint.request
+        request.limits = options.limits
         tries: _Tries | None = None  # the first try needs none of it
         began = started = clock()
+        ends = None if options.deadline is None else began + options.deadline
         attempts = 0
         doubt = False
         error: EnkashError | None = None
@@ -69,24 +98,33 @@ class Caller:
         while not self._closing.is_set():
             attempts += 1
             try:
-                response = await self._transport.send(request)
+                response = await (self._transport.send(request) if ends is None else self._in_time(request, ends))
                 value = endpoint.read(response)
             except EnkashError as caught:
                 error = caught
+            except asyncio.CancelledError as cut_off:
+                _tell(options, request.operation, attempts, cut_off, seconds=clock() - started)
+                if doubt or not was_harmless(cut_off):
+                    _log_doubt(endpoint, patient=patient)
+                raise
             else:
                 self._latest_success = now = clock()
                 self._budget.refill()
-                if _log.isEnabledFor(logging.DEBUG):
-                    _log_attempt(request.operation, attempts, str(response.status), now - started, None)
+                if options.on_attempt is not None or _log.isEnabledFor(logging.DEBUG):
+                    _tell(options, request.operation, attempts, response.status, seconds=now - started)
                 return Success(value, attempts, doubt)
             doubt = doubt or (error.maybe_applied and request.method != "GET")
-            tries = tries or _Tries(began, replayable=request.replayable, patient=patient)
-            delay = self._delay(error, tries, clock())
-            if _log.isEnabledFor(logging.DEBUG):
-                _log_attempt(request.operation, attempts, _kind(error), clock() - started, delay)
+            tries = tries or _Tries(began, ends, replayable=request.replayable, patient=patient)
+            delay = self._delay(options.retry, error, tries, clock())
+            _tell(options, request.operation, attempts, error, seconds=clock() - started, delay=delay)
             if delay is None:
                 break
-            await self._pause(delay)
+            try:
+                await self._pause(delay)
+            except asyncio.CancelledError:
+                if doubt:
+                    _log_doubt(endpoint, patient=patient)
+                raise
             started = clock()
         if error is None or (delay is not None and self._closing.is_set()):
             error = ServiceClosed("the service was closed")
@@ -94,29 +132,46 @@ class Caller:
             _log.warning("%s: given up after %d attempts: %s", request.operation, attempts, error)
         return _complete(error, endpoint, attempts, maybe_applied=doubt)
 
-    def _delay(self, error: EnkashError, tries: _Tries, now: float) -> float | None:
+    async def _in_time(self, request: Request, ends: float) -> Response:
+        """Send as long as the call has time."""
+        # A gate that opens after the deadline is not worth waiting for.
+        left = max(0.0, ends - asyncio.get_running_loop().time())
+        most = request.limits.max_wait
+        request.limits = Limits(request.limits.timeout, left if most is None else min(most, left))
+        try:
+            async with asyncio.timeout_at(ends):
+                return await self._transport.send(request)
+        except TimeoutError as late:
+            if isinstance(late, EnkashError):
+                raise
+            harmless = was_harmless(late.__cause__)
+            raise TimedOut("no answer before the call's deadline", maybe_applied=not harmless) from None
+
+    def _delay(self, policy: RetryPolicy, error: EnkashError, tries: _Tries, now: float) -> float | None:
         """Seconds until the next try, or ``None``; counts the failed one."""
         limited = isinstance(error, RateLimited)
         if tries.patient and limited:
             tries.uncounted += 1
-            if now - max(self._latest_success, tries.began) >= self._policy.max_wait:
+            if now - max(self._latest_success, tries.began) >= policy.max_wait:
                 return None
         else:
             tries.failures += 1
         delay = next_delay(
-            self._policy,
+            policy,
             error,
             replayable=tries.replayable,
             failures=tries.failures,
             uncounted=tries.uncounted,
             renewed=tries.renewed,
         )
-        if delay is not None and isinstance(error, Unauthorized):
+        if delay is None or (tries.ends is not None and now + delay >= tries.ends):
+            return None  # a try that could only begin after the deadline is not waited for
+        if isinstance(error, Unauthorized):
             tries.renewed = True
             tries.failures -= 1
             return delay
         # A 429 does not multiply an outage, so it does not spend the budget.
-        return delay if delay is None or limited or self._budget.spend() else None
+        return delay if limited or self._budget.spend() else None
 
     async def _pause(self, seconds: float) -> None:
         if seconds <= 0:
@@ -145,10 +200,32 @@ def _complete(error: EnkashError, endpoint: Endpoint[T], attempts: int, *, maybe
     return error
 
 
-def _kind(error: EnkashError) -> str:
-    return str(error.status) if isinstance(error, ApiError) else type(error).__name__
+def _tell(
+    options: CallOptions,
+    operation: str,
+    number: int,
+    result: int | EnkashError | asyncio.CancelledError,
+    *,
+    seconds: float,
+    delay: float | None = None,
+) -> None:
+    """Tell the log and the hook of an attempt that has ended, with a status or with an error."""
+    error = None if isinstance(result, int) else type(result).__name__
+    status = result if isinstance(result, int) else getattr(result, "status", None) or None
+    if _log.isEnabledFor(logging.DEBUG):
+        then = "" if delay is None else f", again in {delay:.3f} s"
+        _log.debug("%s attempt %d: %s in %.1f ms%s", operation, number, status or error, seconds * 1000, then)
+    if options.on_attempt is not None:
+        try:
+            options.on_attempt(Attempt(operation, number, status, error, seconds, will_retry=delay is not None))
+        except Exception:  # noqa: BLE001  # the hook is the caller's own, and changes nothing
+            _log.exception("on_attempt raised")
 
 
-def _log_attempt(operation: str, attempt: int, result: str, seconds: float, delay: float | None) -> None:
-    then = "" if delay is None else f", again in {delay:.3f} s"
-    _log.debug("%s attempt %d: %s in %.1f ms%s", operation, attempt, result, seconds * 1000, then)
+def _log_doubt(endpoint: Endpoint[T], *, patient: bool) -> None:
+    """Say what no exception will: whoever cancels a call does not get to see one of ours."""
+    # Of a stream's updates, the stream itself tells the number; an allocation's id is not known to anybody else.
+    if endpoint.request_id is not None:
+        _log.warning("allocate cut off: it may have been applied; its request id is %s", endpoint.request_id)
+    elif endpoint.request.method != "GET" and not patient:
+        _log.warning("%s cut off: it may have been applied", endpoint.request.operation)

@@ -1,13 +1,14 @@
 """How a client is put together: auth and pacing on the aiohttp transport."""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypedDict
 
 from enkash_coins.errors import InvalidRequest
 from enkash_coins.layers.auth import Auth
 from enkash_coins.layers.pacing import Pacing
-from enkash_coins.retry import RetryPolicy
+from enkash_coins.models import Attempt
+from enkash_coins.retry import RetryPolicy, checked_retry
 from enkash_coins.secret import Secret
 from enkash_coins.settings import (
     checked_base_url,
@@ -33,6 +34,7 @@ class ConnectOptions(TypedDict, total=False):
     headers: Mapping[str, str] | None
     user_agent: str | None
     timeout: float
+    deadline: float | None
     retry: RetryPolicy
     concurrency: int | Literal["auto"]
     rate: float | None
@@ -40,6 +42,7 @@ class ConnectOptions(TypedDict, total=False):
     proxy: str | None
     trust_env: bool
     session: ClientSession | None
+    on_attempt: Callable[[Attempt], None] | None
 
 
 def connected(base_url: Secret[str], options: Secret[ConnectOptions]) -> Transport | Exception:
@@ -61,9 +64,7 @@ def _connected(base_url: Secret[str], given: ConnectOptions) -> Transport:
         clashing = [name for name in _OF_A_SESSION if given.get(name)]
         if clashing:
             raise TypeError(f"{', '.join(clashing)} cannot be given with session=: they belong to the session")
-    retry = given.get("retry", RetryPolicy())
-    if not isinstance(retry, RetryPolicy):
-        raise InvalidRequest("retry is not a RetryPolicy")
+    retry = checked_retry(given.get("retry", RetryPolicy()))
     proxy = given.get("proxy")
     wire = AiohttpTransport(
         checked_base_url(base_url.reveal()),

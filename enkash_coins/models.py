@@ -103,6 +103,27 @@ class AllocationReceipt:
     message: str
 
 
+@attrs.frozen
+class Attempt:
+    """One attempt of a call that has ended, as ``on_attempt`` is told of it.
+
+    Attributes:
+        operation: get, update, create, allocate or balance.
+        number: of the attempt within its call, from 1.
+        status: the HTTP status; ``None`` without an answer.
+        error: the name of the error that it ended with; ``None`` for a success.
+        seconds: from its start to its end, waiting for a slot, the gate or a token included.
+        will_retry: whether the same request will be sent again.
+    """
+
+    operation: str
+    number: int
+    status: int | None
+    error: str | None
+    seconds: float
+    will_retry: bool
+
+
 class OutcomeStatus(StrEnum):
     """What became of a row."""
 

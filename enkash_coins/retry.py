@@ -54,6 +54,13 @@ class RetryPolicy:
                 raise InvalidRequest(f"RetryPolicy: {name}={shown(value)} is not a number of 0 or more")
 
 
+def checked_retry(retry: object) -> RetryPolicy:
+    """A retry policy; raises ``InvalidRequest`` for anything else."""
+    if not isinstance(retry, RetryPolicy):
+        raise InvalidRequest("retry is not a RetryPolicy")
+    return retry
+
+
 class RetryBudget:
     """Keeps an outage from being multiplied: retries at most, shared by a whole client."""
 

@@ -1,6 +1,7 @@
 """The service: thin verbs over one loop that sends, reads the answer and decides."""
 
 import asyncio
+import copy
 import logging
 import ssl
 import uuid
@@ -11,7 +12,7 @@ from typing import Any, Literal, Self, TypeVar, Unpack
 import attrs
 
 from enkash_coins import endpoints
-from enkash_coins.caller import Caller, Success
+from enkash_coins.caller import Caller, CallOptions, Success
 from enkash_coins.connection import ConnectOptions, connected
 from enkash_coins.display import cut
 from enkash_coins.endpoints import Endpoint
@@ -20,6 +21,7 @@ from enkash_coins.errors import EnkashError, InvalidRequest
 from enkash_coins.models import (
     UNSET,
     AllocationReceipt,
+    Attempt,
     CoinAllocation,
     CoinEventConfig,
     CoinEventUpdate,
@@ -29,9 +31,9 @@ from enkash_coins.models import (
     Unset,
 )
 from enkash_coins.outcomes import outcome_of, refused, update_outcome
-from enkash_coins.retry import RetryPolicy
+from enkash_coins.retry import RetryPolicy, checked_retry
 from enkash_coins.secret import Secret
-from enkash_coins.settings import checked_width
+from enkash_coins.settings import checked_deadline, checked_seconds, checked_width
 from enkash_coins.stream import OutcomeStream
 from enkash_coins.tokens import TokenSource
 from enkash_coins.transport import Transport
@@ -57,9 +59,10 @@ class CoinEventService:
     ) -> None:
         self._width = checked_width(concurrency)
         self._transport = transport
-        self._caller = Caller(transport, retry)
+        self._options = CallOptions(checked_retry(retry))
+        self._caller = Caller(transport, retry.budget)
         self._streams: set[OutcomeStream[Any, Any]] = set()  # those at work
-        self._warned = False
+        self._warned_of_other_id = asyncio.Event()  # and not a bool, because views share it
 
     @classmethod
     def connect(
@@ -71,6 +74,7 @@ class CoinEventService:
         headers: Mapping[str, str] | None = None,
         user_agent: str | None = None,
         timeout: float = 30.0,
+        deadline: float | None = None,
         retry: RetryPolicy = RetryPolicy(),
         concurrency: int | Literal["auto"] = "auto",
         rate: float | None = None,
@@ -78,6 +82,7 @@ class CoinEventService:
         proxy: str | None = None,
         trust_env: bool = False,
         session: ClientSession | None = None,
+        on_attempt: Callable[[Attempt], None] | None = None,
     ) -> Self:
         """A service over HTTP. Opens nothing: connections are made in the running loop at the first call.
 
@@ -88,6 +93,7 @@ class CoinEventService:
             headers: sent with every request.
             user_agent: what stands after ``enkash-coins/x.y.z``.
             timeout: seconds for one attempt, from the moment it may go out; waiting for a slot does not count.
+            deadline: seconds for a whole call, waiting and retries included; ``None`` for no limit.
             retry: when a request is sent again.
             concurrency: requests in flight at most, for this client; ``"auto"`` is 32.
             rate: requests per second at most; ``None`` for no limit.
@@ -95,6 +101,7 @@ class CoinEventService:
             proxy: URL of an HTTP proxy.
             trust_env: take the proxy from the environment; ``.netrc`` is never read.
             session: your own ``aiohttp.ClientSession``: used, never closed; its jar holds the cookies.
+            on_attempt: called after every attempt, in the task of the call; what it raises is logged.
 
         Raises:
             InvalidRequest: a setting is not acceptable; the message names it.
@@ -122,7 +129,9 @@ class CoinEventService:
         transport = connected(address, options)
         if isinstance(transport, Exception):
             raise transport
-        return cls(transport, retry=retry, concurrency=concurrency)
+        service = cls(transport, retry=retry, concurrency=concurrency)
+        service._options = CallOptions(retry, deadline=checked_deadline(deadline), on_attempt=on_attempt)
+        return service
 
     @classmethod
     def from_env(cls, **overrides: Unpack[ConnectOptions]) -> Self:
@@ -141,6 +150,38 @@ class CoinEventService:
             options.reveal()["auth"] = auth_from_environment()
         base_url = Secret(base_url_from_environment())
         return cls.connect(base_url.reveal(), **options.reveal())
+
+    def with_options(
+        self,
+        *,
+        timeout: float | Unset = UNSET,
+        deadline: float | Unset | None = UNSET,
+        retry: RetryPolicy | Unset = UNSET,
+    ) -> Self:
+        """A view on the same client, whose calls have other settings; what is left out stays as it is.
+
+        Connections, token, pacing and retry budget are shared. To close a view is to close the client.
+
+        Args:
+            timeout: seconds for one attempt.
+            deadline: seconds for a whole call, waiting and retries included; ``None`` for no limit.
+            retry: when a request is sent again; its ``budget`` is not used, because the client has one.
+
+        Raises:
+            InvalidRequest: a setting is not acceptable; the message names it.
+        """
+        options = self._options
+        if timeout is not UNSET:
+            limits = attrs.evolve(options.limits, timeout=checked_seconds("timeout", timeout))
+            options = attrs.evolve(options, limits=limits)
+        if deadline is not UNSET:
+            options = attrs.evolve(options, deadline=checked_deadline(deadline))
+        if retry is not UNSET:
+            limits = attrs.evolve(options.limits, max_wait=checked_retry(retry).max_wait)
+            options = attrs.evolve(options, limits=limits, retry=retry)
+        view = copy.copy(self)
+        view._options = options  # noqa: SLF001  # a view is one of us
+        return view
 
     async def get(self, coin_config_id: str) -> CoinEventConfig:
         """Read one configuration."""
@@ -236,7 +277,7 @@ class CoinEventService:
             endpoint = endpoints.update(row)
         except InvalidRequest as error:
             return refused(index, row, error)
-        called = await self._caller.call(endpoint, patient=True)
+        called = await self._caller.call(endpoint, self._options, patient=True)
         if isinstance(called, Success) and called.value.coin_config_id != row.coin_config_id:
             self._warn_of_other_id(row.coin_config_id, called.value.coin_config_id)
         return update_outcome(index, row, called)
@@ -246,7 +287,7 @@ class CoinEventService:
             endpoint = endpoints.allocate(_with_request_id(row), replay=False)
         except InvalidRequest as error:
             return refused(index, row, error)
-        return outcome_of(index, row, await self._caller.call(endpoint, patient=True))
+        return outcome_of(index, row, await self._caller.call(endpoint, self._options, patient=True))
 
     async def _config(self, endpoint: Endpoint[CoinEventConfig], asked: str) -> CoinEventConfig:
         config = await self._value(endpoint)
@@ -255,15 +296,15 @@ class CoinEventService:
         return config
 
     async def _value(self, endpoint: Endpoint[T]) -> T:
-        called = await self._caller.call(endpoint)
+        called = await self._caller.call(endpoint, self._options)
         if isinstance(called, EnkashError):
             raise called
         return called.value
 
     def _warn_of_other_id(self, asked: str, answered: str) -> None:
         # The documented example itself answers with another id, so this is worth a warning and never an error.
-        if not self._warned:
-            self._warned = True
+        if not self._warned_of_other_id.is_set():
+            self._warned_of_other_id.set()
             _log.warning("asked for %s, the answer names %s; further differences are not logged", asked, cut(answered))
 
 

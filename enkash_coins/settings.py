@@ -104,6 +104,11 @@ def checked_seconds(name: str, seconds: object) -> float:
     return _positive(name, seconds, "seconds")
 
 
+def checked_deadline(deadline: object) -> float | None:
+    """Seconds for a whole call, or ``None`` for no limit."""
+    return None if deadline is None else checked_seconds("deadline", deadline)
+
+
 def checked_rate(rate: object) -> float | None:
     """Requests per second, or ``None`` for no limit."""
     return None if rate is None else _positive("rate", rate, "requests per second")

@@ -1,13 +1,18 @@
 """The seam: bytes in, bytes out. Everything above is the service's, everything below a transport's."""
 
+import asyncio
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
 # Characters from which on a text is taken for a secret wherever it stands; a shorter one could be part of any answer.
 LONG_SECRET = 8
+
+# A note on the CancelledError of a request that was cut off: the layers' own word, because only they know how far it
+# had come. Without it, a write that was cut off may have taken effect.
+_HARMLESS: Final = "the request that was cut off had no effect: it had not left, or was answered with a no"
 
 
 class Headers(Mapping[str, str]):
@@ -28,6 +33,22 @@ class Headers(Mapping[str, str]):
         return len(self._values)
 
 
+@attrs.frozen
+class Limits:
+    """What one call asks of the layers, if other than what holds for the whole client.
+
+    Attributes:
+        timeout: seconds for this attempt, from the moment it may go out; ``None`` for the transport's own.
+        max_wait: seconds; a gate that stays closed longer refuses at once; ``None`` for the pacing's own.
+    """
+
+    timeout: float | None = None
+    max_wait: float | None = None
+
+
+NO_LIMITS: Final = Limits()
+
+
 # Not frozen: assigning through a frozen class's guard costs 0.4 µs more, several times in every call.
 @attrs.define
 class Request:
@@ -40,6 +61,7 @@ class Request:
         body: the exact bytes; empty for none.
         operation: get, update, create, allocate, balance or token.
         replayable: whether it may be sent again although it may have been applied.
+        limits: of this call; not compared, because none of it is sent.
     """
 
     method: str
@@ -48,6 +70,7 @@ class Request:
     body: bytes = attrs.field(default=b"", repr=False)
     operation: str = ""
     replayable: bool = False
+    limits: Limits = attrs.field(default=NO_LIMITS, repr=False, eq=False)
 
 
 @attrs.define(init=False)
@@ -80,6 +103,16 @@ class Transport(Protocol):
     async def aclose(self) -> None:
         """Give back what is held; may be called twice."""
         ...
+
+
+def mark_harmless(cut_off: asyncio.CancelledError) -> None:
+    """Note that the request that was cut off cannot have taken effect."""
+    cut_off.add_note(_HARMLESS)
+
+
+def was_harmless(cut_off: BaseException | None) -> bool:
+    """Whether the request that was cut off is known not to have taken effect."""
+    return _HARMLESS in getattr(cut_off, "__notes__", ())
 
 
 def quotations(secret: str) -> frozenset[bytes]:

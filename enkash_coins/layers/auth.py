@@ -1,10 +1,12 @@
 """Every request carries the current token."""
 
+import asyncio
+
 from enkash_coins.answers import api_error
 from enkash_coins.errors import EnkashError, Unauthorized
 from enkash_coins.layers.pacing import Stale, Stamped
 from enkash_coins.tokens import Standing, Token, TokenSource
-from enkash_coins.transport import Request, Response, Transport
+from enkash_coins.transport import Request, Response, Transport, mark_harmless
 
 _STALE_TOKENS = 3
 # Refusals that the API only gives to whoever it has let in.
@@ -27,7 +29,7 @@ class Auth:
         while True:
             try:
                 token = await self._source.token(self._inner)
-            except EnkashError as failure:
+            except (EnkashError, asyncio.CancelledError) as failure:
                 _mark_unsent(failure)
                 raise
             if token is not self._latest:
@@ -43,6 +45,7 @@ class Auth:
                         request.body,
                         request.operation,
                         request.replayable,
+                        request.limits,
                         ends,
                         stale > 0,
                     )
@@ -71,7 +74,7 @@ class Auth:
             self._source.refused(token)
         try:
             return (await self._source.token(self._inner)).value != token.value
-        except EnkashError as failure:
+        except (EnkashError, asyncio.CancelledError) as failure:
             _mark_unsent(failure)
             raise
 
@@ -80,7 +83,10 @@ class Auth:
         await self._inner.aclose()
 
 
-def _mark_unsent(error: EnkashError) -> None:
+def _mark_unsent(failure: EnkashError | asyncio.CancelledError) -> None:
     """A failure to get a token means that the call itself was not sent."""
-    error.maybe_applied = False
-    error._unsent = True  # noqa: SLF001  # a fact that only this layer knows
+    if isinstance(failure, asyncio.CancelledError):
+        mark_harmless(failure)
+        return
+    failure.maybe_applied = False
+    failure._unsent = True  # noqa: SLF001  # a fact that only this layer knows

@@ -10,7 +10,7 @@ import attrs
 from enkash_coins.errors import EnkashError, RateLimited, ServiceClosed
 from enkash_coins.home import Home
 from enkash_coins.retry_after import retry_after
-from enkash_coins.transport import Request, Response, Transport
+from enkash_coins.transport import Request, Response, Transport, mark_harmless
 
 _SAYS_WHEN = frozenset({425, 429, 503})
 
@@ -72,7 +72,11 @@ class Pacing:
         if flow.slots and not flow.gate_opens and not self._interval and not self._closed:
             flow.slots -= 1  # the usual case, without a coroutine of its own
         else:
-            await self._enter(flow, request)
+            try:
+                await self._enter(flow, request)
+            except asyncio.CancelledError as cut_off:
+                mark_harmless(cut_off)
+                raise
         try:
             response = await self._inner.send(request)
         finally:
@@ -90,14 +94,15 @@ class Pacing:
         """Return with a slot taken, the gate open, the rate kept and the token alive."""
         now = asyncio.get_running_loop().time
         operation = request.operation
+        max_wait = self._max_wait if request.limits.max_wait is None else request.limits.max_wait
         while True:
             if self._closed:
                 raise ServiceClosed("the service was closed", operation=operation)
             shut = flow.gate_opens - now()
-            if shut > self._max_wait:
+            if shut > max_wait:
                 raise RateLimited(
-                    f"{operation}: the server asked for a pause that lasts {shut:.0f} s more, longer than"
-                    f" max_wait={self._max_wait:g}; nothing was sent",
+                    f"{operation}: the server asked for a pause that lasts {shut:.0f} s more, and this call waits for"
+                    f" {max_wait:.0f} s at most; nothing was sent",
                     status=429,
                     retry_after=shut,
                     operation=operation,

@@ -33,7 +33,7 @@ from enkash_coins.errors import (
 )
 from enkash_coins.home import Home, Moved
 from enkash_coins.secret import Secret
-from enkash_coins.transport import LONG_SECRET, Request, Response, blacked_out
+from enkash_coins.transport import LONG_SECRET, Request, Response, blacked_out, mark_harmless
 from enkash_coins.transports.time_limit import TimeLimit
 
 __all__ = ["AiohttpTransport", "ClientSession"]
@@ -78,6 +78,11 @@ class _Body(aiohttp.BytesPayload):
 def _left(body: _Body | None) -> bool:
     # Without a body nothing tells; such a request is a read, for which it does not matter.
     return body is None or body.left
+
+
+def _note(cut_off: asyncio.CancelledError, body: _Body | None) -> None:
+    if not _left(body):
+        mark_harmless(cut_off)
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -183,7 +188,7 @@ class AiohttpTransport:
             raise ServiceClosed("the service was closed")
         body = _Body(request.body) if request.body else None
         limit = self._limit
-        span = limit.start()
+        span = limit.start(request.limits.timeout)
         try:
             answer = await self._request(
                 request.method,
@@ -199,10 +204,11 @@ class AiohttpTransport:
             except BaseException:
                 answer.close()
                 raise
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cut_off:
             if not limit.stop(span):
+                _note(cut_off, body)
                 raise
-            error: EnkashError = self._out_of_time(left=_left(body))
+            error: EnkashError = self._out_of_time(request.limits.timeout or self._timeout, left=_left(body))
         except Exception as caught:  # noqa: BLE001  # the seam's promise: nothing but EnkashError comes out
             limit.stop(span)
             error = self._translated(caught, left=_left(body))
@@ -216,10 +222,10 @@ class AiohttpTransport:
         # Outside the handlers: aiohttp's errors hold the Authorization header and may not be in __context__.
         raise error
 
-    def _out_of_time(self, *, left: bool) -> EnkashError:
+    def _out_of_time(self, seconds: float, *, left: bool) -> EnkashError:
         if left:
-            return TimedOut(f"no complete answer from {self._host} within {self._timeout:g} s")
-        return ConnectTimedOut(f"no connection to {self._host} within {self._timeout:g} s")
+            return TimedOut(f"no complete answer from {self._host} within {seconds:g} s")
+        return ConnectTimedOut(f"no connection to {self._host} within {seconds:g} s")
 
     def _translated(self, error: Exception, *, left: bool) -> EnkashError:  # noqa: C901  # a case for each failure
         """The error that says what happened; never aiohttp's own text, which may hold secrets."""

@@ -11,6 +11,7 @@ NAMES = [
     "UNSET",
     "AllocationReceipt",
     "ApiError",
+    "Attempt",
     "BadRequest",
     "CoinAllocation",
     "CoinEventConfig",

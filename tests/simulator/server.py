@@ -21,7 +21,7 @@ from enkash_coins.secret import Secret
 from enkash_coins.service import CoinEventService
 from enkash_coins.settings import checked_rate, checked_seconds, checked_width
 from enkash_coins.tokens import PasswordGrant, StaticToken, TokenSource
-from enkash_coins.transport import Headers, Request, Response, Transport
+from enkash_coins.transport import Headers, Request, Response, Transport, mark_harmless
 from tests.simulator.fates import FINE, Decide, Fate, Lost, Seen
 
 _EPOCH: Final = 1_800_000_000  # what the server's calendar shows at second 0
@@ -168,13 +168,18 @@ class ModelledWire:
             loop.call_later(way, _give, answer, ConnectError("no modelled connection"))
         else:
             loop.call_later(way, server.arrive, seen, fate, way, answer)
-        late = TimedOut(f"no modelled answer within {self._timeout:g} s")
-        limit = loop.call_later(self._timeout, _give, answer, late)
+        timeout = request.limits.timeout or self._timeout
+        late = TimedOut(f"no modelled answer within {timeout:g} s")
+        limit = loop.call_later(timeout, _give, answer, late)
         self._open.add(answer)
         server.in_flight += 1
         server.most_in_flight = max(server.most_in_flight, server.in_flight)
         try:
             outcome = await answer
+        except asyncio.CancelledError as cut_off:
+            if fate.reply is Lost.NO_CONNECTION:
+                mark_harmless(cut_off)
+            raise
         finally:
             limit.cancel()
             self._open.discard(answer)
