@@ -5,7 +5,7 @@ import copy
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import attrs
 
@@ -65,6 +65,16 @@ class _Tries:
     renewed: bool = False
 
 
+class Call(Protocol):
+    """How a call is performed: ``Caller.call``, or something around it."""
+
+    async def __call__(
+        self, endpoint: Endpoint[T], options: CallOptions, /, *, patient: bool = False
+    ) -> Success[T] | EnkashError:
+        """Perform one call; a failure is returned."""
+        ...
+
+
 class Caller:
     """Performs calls over a transport; one for each client, because budget and closing are the client's."""
 
@@ -76,7 +86,7 @@ class Caller:
         self._latest_success = float("-inf")
 
     async def call(  # noqa: C901  # flat, because a frame more would cost every call
-        self, endpoint: Endpoint[T], options: CallOptions, *, patient: bool = False
+        self, endpoint: Endpoint[T], options: CallOptions, /, *, patient: bool = False
     ) -> Success[T] | EnkashError:
         """Perform one call; a failure is returned, complete with what is known of it.
 
@@ -89,7 +99,7 @@ class Caller:
         request = endpoint.request
         request.limits = options.limits
         tries: _Tries | None = None  # the first try needs none of it
-        began = started = clock()
+        began = request.sent_at = clock()
         ends = None if options.deadline is None else began + options.deadline
         attempts = 0
         doubt = False
@@ -103,20 +113,20 @@ class Caller:
             except EnkashError as caught:
                 error = caught
             except asyncio.CancelledError as cut_off:
-                _tell(options, request.operation, attempts, cut_off, seconds=clock() - started)
+                _tell(options, request, attempts, cut_off)
                 if doubt or not was_harmless(cut_off):
                     _log_doubt(endpoint, patient=patient)
                 raise
             else:
-                self._latest_success = now = clock()
+                self._latest_success = clock()
                 self._budget.refill()
                 if options.on_attempt is not None or _log.isEnabledFor(logging.DEBUG):
-                    _tell(options, request.operation, attempts, response.status, seconds=now - started)
+                    _tell(options, request, attempts, response.status)
                 return Success(value, attempts, doubt)
             doubt = doubt or (error.maybe_applied and request.method != "GET")
             tries = tries or _Tries(began, ends, replayable=request.replayable, patient=patient)
             delay = self._delay(options.retry, error, tries, clock())
-            _tell(options, request.operation, attempts, error, seconds=clock() - started, delay=delay)
+            _tell(options, request, attempts, error, delay)
             if delay is None:
                 break
             try:
@@ -125,7 +135,7 @@ class Caller:
                 if doubt:
                     _log_doubt(endpoint, patient=patient)
                 raise
-            started = clock()
+            request.sent_at = clock()
         if error is None or (delay is not None and self._closing.is_set()):
             error = ServiceClosed("the service was closed")
         elif attempts > 1:
@@ -202,16 +212,17 @@ def _complete(error: EnkashError, endpoint: Endpoint[T], attempts: int, *, maybe
 
 def _tell(
     options: CallOptions,
-    operation: str,
+    request: Request,
     number: int,
     result: int | EnkashError | asyncio.CancelledError,
-    *,
-    seconds: float,
     delay: float | None = None,
 ) -> None:
     """Tell the log and the hook of an attempt that has ended, with a status or with an error."""
+    operation, seconds, status = request.operation, 0.0, None
     error = None if isinstance(result, int) else type(result).__name__
-    status = result if isinstance(result, int) else getattr(result, "status", None) or None
+    if request.sent_at is not None:  # else what the error says is of its login, or of the gate
+        seconds = asyncio.get_running_loop().time() - request.sent_at
+        status = result if isinstance(result, int) else getattr(result, "status", None) or None
     if _log.isEnabledFor(logging.DEBUG):
         then = "" if delay is None else f", again in {delay:.3f} s"
         _log.debug("%s attempt %d: %s in %.1f ms%s", operation, number, status or error, seconds * 1000, then)

@@ -110,9 +110,9 @@ class Attempt:
     Attributes:
         operation: get, update, create, allocate or balance.
         number: of the attempt within its call, from 1.
-        status: the HTTP status; ``None`` without an answer.
+        status: the HTTP status of its answer, or ``None``.
         error: the name of the error that it ended with; ``None`` for a success.
-        seconds: from its start to its end, waiting for a slot, the gate or a token included.
+        seconds: from the moment it went out to its end; 0.0 if it never did, e.g. for want of a token.
         will_retry: whether the same request will be sent again.
     """
 

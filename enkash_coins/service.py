@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, TypeVar, Unpack
 import attrs
 
 from enkash_coins import endpoints
-from enkash_coins.caller import Caller, CallOptions, Success
+from enkash_coins.caller import Call, Caller, CallOptions, Success
 from enkash_coins.connection import ConnectOptions, connected
 from enkash_coins.display import cut
 from enkash_coins.endpoints import Endpoint
@@ -33,7 +33,7 @@ from enkash_coins.models import (
 from enkash_coins.outcomes import outcome_of, refused, update_outcome
 from enkash_coins.retry import RetryPolicy, checked_retry
 from enkash_coins.secret import Secret
-from enkash_coins.settings import checked_deadline, checked_seconds, checked_width
+from enkash_coins.settings import checked_deadline, checked_seconds, checked_width, host_and_port
 from enkash_coins.stream import OutcomeStream
 from enkash_coins.tokens import TokenSource
 from enkash_coins.transport import Transport
@@ -61,6 +61,8 @@ class CoinEventService:
         self._transport = transport
         self._options = CallOptions(checked_retry(retry))
         self._caller = Caller(transport, retry.budget)
+        self._call: Call = self._caller.call
+        self._server: tuple[str, int] | None = None  # host and port, for telemetry
         self._streams: set[OutcomeStream[Any, Any]] = set()  # those at work
         self._warned_of_other_id = asyncio.Event()  # and not a bool, because views share it
 
@@ -131,6 +133,7 @@ class CoinEventService:
             raise transport
         service = cls(transport, retry=retry, concurrency=concurrency)
         service._options = CallOptions(retry, deadline=checked_deadline(deadline), on_attempt=on_attempt)
+        service._server = host_and_port(address.reveal())
         return service
 
     @classmethod
@@ -277,7 +280,7 @@ class CoinEventService:
             endpoint = endpoints.update(row)
         except InvalidRequest as error:
             return refused(index, row, error)
-        called = await self._caller.call(endpoint, self._options, patient=True)
+        called = await self._call(endpoint, self._options, patient=True)
         if isinstance(called, Success) and called.value.coin_config_id != row.coin_config_id:
             self._warn_of_other_id(row.coin_config_id, called.value.coin_config_id)
         return update_outcome(index, row, called)
@@ -287,7 +290,7 @@ class CoinEventService:
             endpoint = endpoints.allocate(_with_request_id(row), replay=False)
         except InvalidRequest as error:
             return refused(index, row, error)
-        return outcome_of(index, row, await self._caller.call(endpoint, self._options, patient=True))
+        return outcome_of(index, row, await self._call(endpoint, self._options, patient=True))
 
     async def _config(self, endpoint: Endpoint[CoinEventConfig], asked: str) -> CoinEventConfig:
         config = await self._value(endpoint)
@@ -296,7 +299,7 @@ class CoinEventService:
         return config
 
     async def _value(self, endpoint: Endpoint[T]) -> T:
-        called = await self._caller.call(endpoint, self._options)
+        called = await self._call(endpoint, self._options)
         if isinstance(called, EnkashError):
             raise called
         return called.value

@@ -62,6 +62,12 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def host_and_port(base_url: str) -> tuple[str, int]:
+    """The host and the port of a base URL that was checked."""
+    parts = urlsplit(base_url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def default_headers(extra: Mapping[str, str] | None, user_agent: str | None) -> dict[str, str]:
     """The headers of every request: ours, and the caller's own.
 

@@ -61,7 +61,8 @@ class Request:
         body: the exact bytes; empty for none.
         operation: get, update, create, allocate, balance or token.
         replayable: whether it may be sent again although it may have been applied.
-        limits: of this call; not compared, because none of it is sent.
+        limits: of this call.
+        sent_at: when the latest attempt went out, in loop seconds; ``None`` while it waits for its turn.
     """
 
     method: str
@@ -70,7 +71,9 @@ class Request:
     body: bytes = attrs.field(default=b"", repr=False)
     operation: str = ""
     replayable: bool = False
+    # Neither is sent, so neither makes a difference between two requests.
     limits: Limits = attrs.field(default=NO_LIMITS, repr=False, eq=False)
+    sent_at: float | None = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.define(init=False)

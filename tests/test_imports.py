@@ -37,6 +37,7 @@ ORDER = (
     "outcomes",
     "stream",
     "service",
+    "otel",
     "testing",
     "bulk",
     "sandbox",
@@ -58,13 +59,23 @@ FOREIGN: dict[str, set[str] | None] = {
     "backoff": {"retry"},
     "cattrs": {"codec"},
     "cyclopts": {"cli"},
+    "opentelemetry": {"otel"},
     "multidict": {"transports.aiohttp"},  # aiohttp's own types, as is yarl
     "rich": {"cli"},
     "yarl": {"transports.aiohttp"},
 }
 
 # What `import enkash_coins` must not bring along: extras, and what only tests and the command need.
-NOT_AT_IMPORT = ("aiohttp.web", "cyclopts", "rich", "enkash_coins.bulk", "enkash_coins.cli", "enkash_coins.sandbox")
+NOT_AT_IMPORT = (
+    "aiohttp.web",
+    "cyclopts",
+    "rich",
+    "opentelemetry",
+    "pytest",
+    "enkash_coins.bulk",
+    "enkash_coins.cli",
+    "enkash_coins.sandbox",
+)
 
 
 def wrong_imports(package: Path) -> list[str]:

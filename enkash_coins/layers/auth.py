@@ -26,6 +26,7 @@ class Auth:
     async def send(self, request: Request, /) -> Response:
         """Send with the current token; a renewed token is told by an ``Unauthorized`` that is worth another try."""
         stale = 0
+        request.sent_at = None
         while True:
             try:
                 token = await self._source.token(self._inner)
@@ -46,8 +47,9 @@ class Auth:
                         request.operation,
                         request.replayable,
                         request.limits,
-                        ends,
-                        stale > 0,
+                        original=request,
+                        expires_at=ends,
+                        again=stale > 0,
                     )
                 )
             except Stale:

@@ -15,15 +15,17 @@ from enkash_coins.transport import Request, Response, Transport, mark_harmless
 _SAYS_WHEN = frozenset({425, 429, 503})
 
 
-@attrs.define
+@attrs.define(kw_only=True)
 class Stamped(Request):
     """A request that carries a token.
 
     Attributes:
+        original: the request without it.
         expires_at: when the token ends, on the loop's clock; ``None`` for never.
         again: it has waited for a slot before, in vain, and now goes first.
     """
 
+    original: Request
     expires_at: float | None = None
     again: bool = False
 
@@ -77,6 +79,8 @@ class Pacing:
             except asyncio.CancelledError as cut_off:
                 mark_harmless(cut_off)
                 raise
+        if isinstance(request, Stamped):
+            request.original.sent_at = asyncio.get_running_loop().time()
         try:
             response = await self._inner.send(request)
         finally:
