@@ -1,44 +1,35 @@
-"""HTTP by aiohttp: the only module that imports its client."""
+"""HTTP by aiohttp, whose client no other folder imports."""
 
 import asyncio
 import re
 import ssl
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
-from http.cookies import BaseCookie, Morsel
-from typing import Final, TypedDict
+from typing import TypedDict
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp import ClientSession
-from aiohttp.abc import AbstractCookieJar, AbstractStreamWriter
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ConnectionKey
-from aiohttp.connector import Connection
-from aiohttp.http_exceptions import ContentEncodingError
-from aiohttp.tracing import Trace
-from aiohttp.typedefs import LooseCookies
+from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
 from enkash_coins.errors import (
-    ConnectError,
     ConnectTimedOut,
-    Disconnected,
     EnkashError,
-    MalformedResponse,
     ServiceClosed,
     TimedOut,
-    TlsError,
 )
 from enkash_coins.home import Home, Moved
 from enkash_coins.secret import Secret
 from enkash_coins.transport import LONG_SECRET, Request, Response, blacked_out, mark_harmless
+from enkash_coins.transports.connectors import Connector, TlsConnector
+from enkash_coins.transports.cookies import Jar
 from enkash_coins.transports.time_limit import TimeLimit
+from enkash_coins.transports.translation import LARGEST_BODY, TooLarge, translated
 
 __all__ = ["AiohttpTransport", "ClientSession"]
 
-LARGEST_BODY: Final = 8 * 2**20
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 # A plain success; anything else is searched for secrets that it quotes.
 _COMPACT_SUCCESS = b'"response_code":0'
@@ -53,10 +44,6 @@ class _RequestOptions(TypedDict, total=False):
     raise_for_status: bool
     auto_decompress: bool
     timeout: aiohttp.ClientTimeout
-
-
-class _TooLarge(Exception):
-    """More than ``LARGEST_BODY`` bytes, decoded."""
 
 
 class _Body(aiohttp.BytesPayload):
@@ -83,56 +70,6 @@ def _left(body: _Body | None) -> bool:
 def _note(cut_off: asyncio.CancelledError, body: _Body | None) -> None:
     if not _left(body):
         mark_harmless(cut_off)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Never reuses a connection on which something came that nobody asked for: it would be the next call's answer."""
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's own signature
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        while connection.protocol is not None and connection.protocol.should_close:
-            connection.close()
-            connection = await super().connect(req, traces, timeout)
-        return connection
-
-
-class _TlsConnector(_Connector):
-    """Ends the connections of cancelled calls at once; a goodbye in the background might outlive the loop."""
-
-    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
-        if should_close or protocol.should_close:
-            protocol.abort()
-        super()._release(key, protocol, should_close=should_close)
-
-
-class _Jar(aiohttp.CookieJar):
-    """Sends the server's cookies back as they came, also to IP addresses; the caller's own cookies win."""
-
-    def __init__(self, cookies: Mapping[str, str]) -> None:
-        super().__init__(unsafe=True, quote_cookie=False)
-        self._own: dict[str, Morsel[str]] = {name: Morsel() for name in cookies}
-        for name, morsel in self._own.items():
-            morsel.set(name, cookies[name], cookies[name])
-
-    def update_cookies_from_headers(self, headers: Sequence[str], response_url: URL) -> None:
-        AbstractCookieJar.update_cookies_from_headers(self, headers, response_url)  # by way of update_cookies
-
-    def update_cookies(self, cookies: LooseCookies, response_url: URL = URL()) -> None:  # noqa: B008  # aiohttp's own signature
-        pairs = cookies.items() if isinstance(cookies, Mapping) else cookies
-        for _, cookie in pairs:
-            if isinstance(cookie, Morsel):  # what the server wrote is the value, quotes and all
-                cookie.set(cookie.key, cookie.coded_value, cookie.coded_value)
-        super().update_cookies(cookies, response_url)
-
-    def filter_cookies(self, request_url: URL = URL()) -> BaseCookie[str]:  # noqa: B008  # as above
-        found = super().filter_cookies(request_url)
-        dict.update(found, self._own)
-        return found
 
 
 class AiohttpTransport:
@@ -211,7 +148,8 @@ class AiohttpTransport:
             error: EnkashError = self._out_of_time(request.limits.timeout or self._timeout, left=_left(body))
         except Exception as caught:  # noqa: BLE001  # the seam's promise: nothing but EnkashError comes out
             limit.stop(span)
-            error = self._translated(caught, left=_left(body))
+            closed = session.closed or self._session is None
+            error = translated(caught, self._host, left=_left(body), closed=closed)
         else:
             limit.stop(span)
             response = Response(answer.status, answer.headers, content)
@@ -226,33 +164,6 @@ class AiohttpTransport:
         if left:
             return TimedOut(f"no complete answer from {self._host} within {seconds:g} s")
         return ConnectTimedOut(f"no connection to {self._host} within {seconds:g} s")
-
-    def _translated(self, error: Exception, *, left: bool) -> EnkashError:  # noqa: C901  # a case for each failure
-        """The error that says what happened; never aiohttp's own text, which may hold secrets."""
-        host = self._host
-        match error:
-            case RuntimeError() if self._session is None or self._session.closed:
-                return ServiceClosed("the session was closed")
-            case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as reason):
-                return TlsError(f"the certificate of {host} is not accepted: {reason.verify_message}")
-            case aiohttp.ClientSSLError():
-                return TlsError(f"the TLS handshake with {host} failed")
-            case aiohttp.ClientConnectorError():
-                return ConnectError(f"no connection to {host}: {error.os_error.strerror or 'refused'}")
-            case aiohttp.ClientHttpProxyError():
-                return ConnectError(f"no connection to {host}: the proxy answered HTTP {error.status}")
-            case _TooLarge():
-                return MalformedResponse(f"the answer of {host} is larger than {LARGEST_BODY} bytes")
-            case aiohttp.ClientResponseError() if left:
-                return MalformedResponse(f"the answer of {host} is not HTTP as it should be")
-            case aiohttp.ClientPayloadError(__cause__=ContentEncodingError()):
-                return MalformedResponse(f"the answer of {host} is not encoded as it says")
-            case aiohttp.ClientPayloadError():
-                return Disconnected(f"the answer of {host} broke off")
-        what = type(error).__name__
-        if left:
-            return Disconnected(f"the connection to {host} ended without an answer ({what})")
-        return ConnectError(f"nothing could be sent to {host} ({what})")
 
     def _quotable(self, session: ClientSession, request: Request) -> Iterator[str]:
         """The secrets of this request, which an unhappy server or proxy may quote back."""
@@ -271,12 +182,12 @@ class AiohttpTransport:
             self._session = None
             raise RuntimeError("the session passed as session= belongs to another event loop or process")
         old = self._session
-        connector = _TlsConnector if self._origin.scheme == "https" else _Connector
+        connector = TlsConnector if self._origin.scheme == "https" else Connector
         self._limit = TimeLimit(self._timeout)
         self._session = self._given or ClientSession(
             # No limit here: pacing counts, and a queue in the pool would eat the request's time.
             connector=connector(limit=0, ssl=self._ssl),
-            cookie_jar=_Jar(self._cookies.reveal()),
+            cookie_jar=Jar(self._cookies.reveal()),
             headers=self._headers.reveal(),
             timeout=_NO_TIMEOUT,
         )
@@ -316,7 +227,7 @@ async def _read_on(answer: aiohttp.ClientResponse, first: bytes) -> bytes:
             return b"".join(blocks)
         blocks.append(block)
         size += len(block)
-    raise _TooLarge
+    raise TooLarge
 
 
 async def _drop(session: ClientSession | None, moved: Moved | None) -> None:

@@ -1,0 +1,47 @@
+"""What aiohttp raises, as the error that says what happened; never in aiohttp's own words, which may hold secrets."""
+
+import ssl
+from typing import Final
+
+import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
+
+from enkash_coins.errors import ConnectError, Disconnected, EnkashError, MalformedResponse, ServiceClosed, TlsError
+
+LARGEST_BODY: Final = 8 * 2**20
+
+
+class TooLarge(Exception):
+    """More than ``LARGEST_BODY`` bytes, decoded."""
+
+
+def translated(error: Exception, host: str | None, *, left: bool, closed: bool) -> EnkashError:  # noqa: C901  # a case for each failure
+    """The error for what went wrong with a request to this host.
+
+    Args:
+        left: whether any of the request had left.
+        closed: whether the session is closed.
+    """
+    match error:
+        case RuntimeError() if closed:
+            return ServiceClosed("the session was closed")
+        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as reason):
+            return TlsError(f"the certificate of {host} is not accepted: {reason.verify_message}")
+        case aiohttp.ClientSSLError():
+            return TlsError(f"the TLS handshake with {host} failed")
+        case aiohttp.ClientConnectorError():
+            return ConnectError(f"no connection to {host}: {error.os_error.strerror or 'refused'}")
+        case aiohttp.ClientHttpProxyError():
+            return ConnectError(f"no connection to {host}: the proxy answered HTTP {error.status}")
+        case TooLarge():
+            return MalformedResponse(f"the answer of {host} is larger than {LARGEST_BODY} bytes")
+        case aiohttp.ClientResponseError() if left:
+            return MalformedResponse(f"the answer of {host} is not HTTP as it should be")
+        case aiohttp.ClientPayloadError(__cause__=ContentEncodingError()):
+            return MalformedResponse(f"the answer of {host} is not encoded as it says")
+        case aiohttp.ClientPayloadError():
+            return Disconnected(f"the answer of {host} broke off")
+    what = type(error).__name__
+    if left:
+        return Disconnected(f"the connection to {host} ended without an answer ({what})")
+    return ConnectError(f"nothing could be sent to {host} ({what})")
