@@ -38,10 +38,11 @@ from enkash_coins.models import (
     Outcome,
     OutcomeStatus,
 )
+from enkash_coins.password_grant import PasswordGrant
 from enkash_coins.retry import RetryPolicy
 from enkash_coins.service import CoinEventService
 from enkash_coins.stream import OutcomeStream
-from enkash_coins.tokens import PasswordGrant, Token, TokenSource
+from enkash_coins.tokens import Token, TokenSource
 from enkash_coins.transport import Request, Response, Transport
 
 __all__ = [

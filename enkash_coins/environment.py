@@ -4,8 +4,9 @@ import os
 from typing import Final
 
 from enkash_coins.errors import InvalidRequest
+from enkash_coins.password_grant import PasswordGrant
 from enkash_coins.secret import Secret
-from enkash_coins.tokens import PasswordGrant, StaticToken, TokenSource
+from enkash_coins.tokens import StaticToken, TokenSource
 
 BASE_URL: Final = "ENKASH_BASE_URL"
 TOKEN: Final = "ENKASH_TOKEN"  # noqa: S105  # the variable's name

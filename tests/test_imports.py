@@ -27,6 +27,8 @@ ORDER = (
     "endpoints",
     "login_guard",
     "tokens",
+    "token_answers",
+    "password_grant",
     "settings",
     "layers",
     "retry",
@@ -47,7 +49,7 @@ ORDER = (
 # Modules or folders of which ORDER would allow more than is good for them.
 NOTHING_BUT = {
     # An independent witness: a server that shared the client's reading and writing would hide its mistakes.
-    "sandbox": {"_version", "errors", "secret", "tokens"},
+    "sandbox": {"_version", "errors", "secret", "password_grant"},
 }
 
 # Other distributions, and who may import them: None is everybody. The longest name that fits decides.

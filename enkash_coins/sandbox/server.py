@@ -20,7 +20,7 @@ from enkash_coins.sandbox.routes import route
 from enkash_coins.sandbox.world import HISTORY, Fields, World
 
 if TYPE_CHECKING:
-    from enkash_coins.tokens import PasswordGrant
+    from enkash_coins.password_grant import PasswordGrant
 
 _LOG = logging.getLogger("enkash_coins.sandbox")
 _WITH_BODY = frozenset({"update", "create", "allocate"})
@@ -109,7 +109,7 @@ class Sandbox:
     @property
     def auth(self) -> "PasswordGrant":
         """A new grant with the right credentials."""
-        from enkash_coins.tokens import PasswordGrant  # noqa: PLC0415  # the server alone needs nothing of the client
+        from enkash_coins.password_grant import PasswordGrant  # noqa: PLC0415  # the server alone needs nothing of the client
 
         right = self._credentials
         return PasswordGrant(right.client_id, right.client_secret, right.username, right.password)

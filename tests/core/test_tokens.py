@@ -15,7 +15,8 @@ from enkash_coins import (
 )
 from enkash_coins.secret import Secret
 from enkash_coins.testing import MockTransport
-from enkash_coins.tokens import Standing, StaticToken, life_of, margin_of, read_token
+from enkash_coins.token_answers import read_token
+from enkash_coins.tokens import Standing, StaticToken, life_of, margin_of
 
 YEAR = 366 * 86_400
 

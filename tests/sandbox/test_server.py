@@ -11,9 +11,9 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
+from enkash_coins.password_grant import PasswordGrant
 from enkash_coins.sandbox import Fault, Sandbox
 from enkash_coins.sandbox.world import HISTORY
-from enkash_coins.tokens import PasswordGrant
 from enkash_coins.transport import Request, Response
 
 UPDATE = "/api/v0/enkash-coins/WCC12345"

@@ -12,6 +12,7 @@ import orjson
 from enkash_coins.errors import ConnectError, Disconnected, EnkashError, ServiceClosed, TimedOut
 from enkash_coins.layers.auth import Auth
 from enkash_coins.layers.pacing import Pacing
+from enkash_coins.password_grant import PasswordGrant
 from enkash_coins.retry import RetryPolicy
 from enkash_coins.sandbox.answers import Answer
 from enkash_coins.sandbox.login import Credentials, Login
@@ -20,7 +21,7 @@ from enkash_coins.sandbox.world import Fields, World
 from enkash_coins.secret import Secret
 from enkash_coins.service import CoinEventService
 from enkash_coins.settings import checked_rate, checked_seconds, checked_width
-from enkash_coins.tokens import PasswordGrant, StaticToken, TokenSource
+from enkash_coins.tokens import StaticToken, TokenSource
 from enkash_coins.transport import Headers, Request, Response, Transport, mark_harmless
 from tests.simulator.fates import FINE, Decide, Fate, Lost, Seen
 
