@@ -26,6 +26,7 @@ from enkash_coins.errors import (
     UnexpectedRedirect,
     UnprocessableEntity,
 )
+from enkash_coins.file_guard import FileGuard
 from enkash_coins.login_guard import MemoryGuard
 from enkash_coins.models import (
     UNSET,
@@ -60,6 +61,7 @@ __all__ = [
     "ConnectError",
     "Disconnected",
     "EnkashError",
+    "FileGuard",
     "Forbidden",
     "InvalidRequest",
     "LoginRefused",

@@ -6,6 +6,7 @@
     ├─ InvalidRequest (ValueError)  refused here, before anything was sent
     ├─ LoginRefused                 the token endpoint said no; no further request with these credentials
     ├─ LoginSuspended               .retry_at: the guard against the account lock holds further logins back
+    │   └─ GuardUnusable            the guard's file cannot be used, so no login is made
     ├─ ServiceClosed
     ├─ TransportError
     │   ├─ ConnectError             nothing left this machine
@@ -81,6 +82,10 @@ class LoginSuspended(EnkashError):
     def __init__(self, message: str = "", *, retry_at: datetime | None = None, **facts: Unpack[_Facts]) -> None:
         super().__init__(message, **facts)
         self.retry_at = retry_at
+
+
+class GuardUnusable(LoginSuspended):
+    """The file of a ``FileGuard`` cannot be used: no login is made unguarded. The message names the file and why."""
 
 
 class ServiceClosed(EnkashError):

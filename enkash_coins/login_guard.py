@@ -5,7 +5,7 @@ The rules are pure functions of a ``LoginHistory``; a ``LoginGuard`` is a place 
             admit()                         settle(…)
     history ───────▶ charged history, saved ─────────▶ history, saved
        │             (before the request leaves)
-       └▶ LoginRefused or LoginSuspended
+       └▶ LoginRefused or LoginSuspended ◀── lift(), when a person has looked
 
 A charge counts as a doubtful failure until it is settled, so that a crash in between errs on the safe side.
 """
@@ -45,14 +45,16 @@ class LoginHistory:
     Attributes:
         proven: they have worked before.
         refused: the token endpoint said no to them.
-        doubtful: logins without a clear answer since the last success.
+        doubtful: logins since the last success of which none is known to have worked, as far as they hold others back.
         latest: when the latest login began, in the guard's own seconds.
+        failed: the same for the account lock, which a person's ``lift`` does not open: failures in a row.
     """
 
     proven: bool = False
     refused: bool = False
     doubtful: int = 0
     latest: float = 0.0
+    failed: int = 0
 
 
 def admit(history: LoginHistory, now: float) -> LoginHistory:
@@ -66,7 +68,7 @@ def admit(history: LoginHistory, now: float) -> LoginHistory:
         LoginSuspended: too many doubtful logins; ``retry_at`` says when the next may be tried.
     """
     if history.refused:
-        raise LoginRefused("these credentials were refused before: no further login until they change")
+        raise LoginRefused("these credentials were refused before: nothing is sent until they change")
     if history.doubtful >= _DOUBTFUL_LOGINS:
         if not history.proven:
             raise LoginSuspended(
@@ -80,7 +82,7 @@ def admit(history: LoginHistory, now: float) -> LoginHistory:
                 f"{history.doubtful} logins without a clear answer: the next may be tried at {retry_at:%H:%M:%S} UTC",
                 retry_at=retry_at,
             )
-    return attrs.evolve(history, doubtful=history.doubtful + 1, latest=now)
+    return attrs.evolve(history, doubtful=history.doubtful + 1, latest=now, failed=history.failed + 1)
 
 
 def settle(before: LoginHistory, charged: LoginHistory, result: LoginResult) -> LoginHistory:
@@ -94,6 +96,15 @@ def settle(before: LoginHistory, charged: LoginHistory, result: LoginResult) -> 
             return charged
         case LoginResult.NOT_COUNTED:
             return before
+
+
+def lift(history: LoginHistory) -> LoginHistory:
+    """The history after a person has looked, and wants the next login to go out.
+
+    It lets one login out, and not two: the account lock still counts the failures before, and the loop that sends
+    again would follow a doubtful login with another by itself.
+    """
+    return attrs.evolve(history, refused=False, doubtful=min(history.doubtful, _DOUBTFUL_LOGINS - 1))
 
 
 class LoginRecord(Protocol):

@@ -9,7 +9,16 @@ from typing import Final
 from urllib.parse import quote_plus, urlencode
 
 from enkash_coins.errors import EnkashError, InvalidRequest
-from enkash_coins.login_guard import LoginGuard, LoginHistory, LoginResult, MemoryGuard, admit, settle
+from enkash_coins.login_guard import (
+    LoginGuard,
+    LoginHistory,
+    LoginRecord,
+    LoginResult,
+    MemoryGuard,
+    admit,
+    lift,
+    settle,
+)
 from enkash_coins.secret import Secret
 from enkash_coins.token_answers import login_result, read_token
 from enkash_coins.tokens import Token, life_of, margin_of
@@ -27,7 +36,8 @@ class PasswordGrant:
 
     Args:
         client_id, client_secret, username, password: as EnKash handed them out. One grant serves one host.
-        guard: where the history of logins is kept; ``None``: in memory, for this grant alone.
+        guard: where the history of logins is kept; ``None``: in memory, for this grant alone. A ``FileGuard`` shares it
+            between processes, and remembers it when they have ended.
 
     Source: Basic header of ``clientId:clientSecret``, form body ``username``, ``password``, ``grant_type``,
     ``clientId``; three consecutive failures lock the account.
@@ -38,6 +48,7 @@ class PasswordGrant:
     ) -> None:
         self._credentials: Final = Secret((client_id, client_secret, username, password))
         self._guard = MemoryGuard() if guard is None else guard
+        self._fingerprint: Secret[bytes] | None = None  # made once: guards know it again by its identity
         self._token: Token | None = None
         self._fetched_at = 0.0
         self._learned_life: float | None = None
@@ -74,6 +85,31 @@ class PasswordGrant:
         if age >= _SHORTEST_LESSON:
             self._learned_life = age
 
+    async def history(self) -> LoginHistory:
+        """What the guard knows of these credentials; nothing is sent.
+
+        Raises:
+            InvalidRequest: a credential is empty or not a string.
+            LoginSuspended: the guard's file cannot be used.
+        """
+        async with self._guard.hold(self._fingerprinted()) as record:
+            return record.history
+
+    async def reset(self) -> LoginHistory:
+        """Let the next login out although earlier ones failed; nothing is sent.
+
+        Returns the history as it is now. EnKash goes on counting: with ``failed`` at 2, one more locks the account.
+
+        Raises:
+            InvalidRequest: a credential is empty or not a string.
+            LoginSuspended: the guard's file cannot be used.
+        """
+        async with self._guard.hold(self._fingerprinted()) as record:
+            lifted = lift(record.history)
+            if lifted != record.history:
+                await record.save(lifted)
+            return lifted
+
     async def _log_in(self, send: Transport) -> Token | EnkashError:
         try:
             async with self._guard.hold(self._fingerprinted()) as record:
@@ -83,7 +119,7 @@ class PasswordGrant:
                 await record.save(charged)
                 outcome = await self._exchange(send, request)
                 result = LoginResult.ACCEPTED if isinstance(outcome, Token) else login_result(outcome)
-                await record.save(settle(before, charged, result))
+                await self._settle(record, settle(before, charged, result))
                 if result is LoginResult.REFUSED:
                     _log.warning("%s: no further login with these credentials", outcome)
         except EnkashError as error:
@@ -91,6 +127,13 @@ class PasswordGrant:
         if isinstance(outcome, Token):
             self._token = outcome
         return outcome
+
+    async def _settle(self, record: LoginRecord, history: LoginHistory) -> None:
+        try:
+            await record.save(history)
+        except EnkashError as error:
+            # The answer is worth more than its record. The charge stays, which counts as a doubtful login.
+            _log.warning("the end of a login is not recorded: %s", error)
 
     async def _exchange(self, send: Transport, request: Request) -> Token | EnkashError:
         try:
@@ -115,13 +158,17 @@ class PasswordGrant:
         return error
 
     def _fingerprinted(self) -> Secret[bytes]:
+        if self._fingerprint is not None:
+            return self._fingerprint
         credentials = self._credentials.reveal()
         names = ("client_id", "client_secret", "username", "password")
         for name, value in zip(names, credentials, strict=True):
             if not isinstance(value, str) or not value or _SURROGATE.search(value):
                 raise InvalidRequest(f"auth: {name} is empty or not a text")
         # Length-prefixed, so that no two sets of credentials look alike.
-        return Secret(b"".join(len(part := value.encode()).to_bytes(4) + part for value in credentials))
+        fingerprint = Secret(b"".join(len(part := value.encode()).to_bytes(4) + part for value in credentials))
+        self._fingerprint = fingerprint
+        return fingerprint
 
     def _basic(self) -> str:
         client_id, client_secret, _, _ = self._credentials.reveal()

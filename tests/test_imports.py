@@ -26,6 +26,7 @@ ORDER = (
     "answers",
     "endpoints",
     "login_guard",
+    "file_guard",
     "tokens",
     "token_answers",
     "password_grant",

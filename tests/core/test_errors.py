@@ -17,6 +17,7 @@ TREE = {
     "InvalidRequest": ("EnkashError", "ValueError"),
     "LoginRefused": ("EnkashError",),
     "LoginSuspended": ("EnkashError",),
+    "GuardUnusable": ("LoginSuspended",),
     "ServiceClosed": ("EnkashError",),
     "TransportError": ("EnkashError",),
     "ConnectError": ("TransportError",),
@@ -59,7 +60,11 @@ def fields_of(kind: type[EnkashError]) -> dict[str, object]:
     """A telling value for every field of the class."""
     if issubclass(kind, ApiError):
         return FACTS | SAID
-    return FACTS | {"LoginSuspended": OF_LOGIN_SUSPENDED, "MalformedResponse": OF_MALFORMED}.get(kind.__name__, {})
+    return FACTS | {
+        "LoginSuspended": OF_LOGIN_SUSPENDED,
+        "GuardUnusable": OF_LOGIN_SUSPENDED,
+        "MalformedResponse": OF_MALFORMED,
+    }.get(kind.__name__, {})
 
 
 def made(kind: type[EnkashError], message: str, fields: dict[str, object]) -> EnkashError:

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from enkash_coins import LoginRefused, LoginSuspended, MemoryGuard
-from enkash_coins.login_guard import LoginHistory, LoginResult, admit, settle
+from enkash_coins.login_guard import LoginHistory, LoginResult, admit, lift, settle
 from enkash_coins.secret import Secret
 
 RESULTS: Final = {
@@ -20,13 +20,14 @@ RESULTS: Final = {
     "doubtful": LoginResult.DOUBTFUL,
     "not_counted": LoginResult.NOT_COUNTED,
 }
-EVENTS = (*RESULTS, "a minute passes")
+EVENTS = (*RESULTS, "a minute passes", "reset")
 
 
 def oracle(events: tuple[str, ...]) -> Iterator[str]:
-    """What the documents say about each login of a story: out, refused, suspended (for a while), or for ever.
+    """What the documents say about each login of a story: out, refused, suspended (for a while), or for ever; and at a
+    reset how many failed logins EnKash may have counted in a row.
 
-    Told from the past alone: a list of what went out and when, without counters.
+    Told from the past alone: a list of what happened and when, without counters.
     """
     minute = 0
     past: list[tuple[str, int]] = []
@@ -35,8 +36,19 @@ def oracle(events: tuple[str, ...]) -> Iterator[str]:
             minute += 1
             continue
         worked = [place for place, (what, _) in enumerate(past) if what == "accepted"]
-        doubts = [when for what, when in past[worked[-1] + 1 if worked else 0 :] if what == "doubtful"]
-        if any(what == "refused" for what, _ in past):
+        since = past[worked[-1] + 1 if worked else 0 :]
+        failed = [when for what, when in since if what in ("doubtful", "refused")]
+        if event == "reset":
+            yield f"{len(failed)} failed"
+            past.append((event, minute))
+            continue
+        resets = [place for place, (what, _) in enumerate(since) if what == "reset"]
+        looked_at = resets[-1] if resets else 0
+        # Of all that had failed when a person looked, one goes on counting: a reset lets out one login, and not two.
+        before = [when for what, when in since[:looked_at] if what in ("doubtful", "refused")][-1:]
+        after = [when for what, when in since[looked_at:] if what in ("doubtful", "refused")]
+        doubts = before + after
+        if any(what == "refused" for what, _ in since[looked_at:]):
             yield "refused"
         elif len(doubts) >= 2 and not worked:
             yield "for ever"
@@ -53,6 +65,10 @@ def machine(events: tuple[str, ...]) -> Iterator[str]:
     for event in events:
         if event == "a minute passes":
             now += 60.0
+            continue
+        if event == "reset":
+            history = lift(history)
+            yield f"{history.failed} failed"
             continue
         try:
             charged = admit(history, now)
@@ -83,6 +99,10 @@ def test_every_story_ends_as_documented(length: int) -> None:
         (("accepted", "refused", "accepted"), ["out", "out", "refused"]),
         (("not_counted",) * 5 + ("doubtful",), ["out"] * 6),
         (("doubtful", "accepted", "doubtful", "doubtful", "accepted"), ["out"] * 4 + ["suspended"]),
+        (("refused", "reset", "refused", "reset", "accepted"), ["out", "1 failed", "out", "2 failed", "out"]),
+        (("refused", "reset", "doubtful", "accepted"), ["out", "1 failed", "out", "for ever"]),
+        (("doubtful", "doubtful", "reset", "accepted", "reset"), ["out", "out", "2 failed", "out", "0 failed"]),
+        (("not_counted", "reset", "doubtful", "doubtful", "accepted"), ["out", "0 failed", "out", "out", "for ever"]),
     ],
 )
 def test_stories_worth_reading(story: tuple[str, ...], ends: list[str]) -> None:
@@ -98,7 +118,7 @@ def test_credentials_that_never_worked_get_two_doubtful_logins_ever() -> None:
         assert out.count("doubtful") <= 2
 
 
-PROVEN = LoginHistory(proven=True, doubtful=2, latest=1000.0)
+PROVEN = LoginHistory(proven=True, doubtful=2, latest=1000.0, failed=2)
 
 
 @pytest.mark.parametrize(("age", "wait"), [(0.0, 60.0), (1.5, 58.5), (59.9, 0.1)])
@@ -117,7 +137,7 @@ def test_a_suspension_says_when_it_ends(age: float, wait: float) -> None:
 def test_a_minute_is_over_at_its_end() -> None:
     """At sixty seconds sharp the next login may go out, and starts the next minute."""
     charged = admit(PROVEN, 1060.0)
-    assert charged == LoginHistory(proven=True, doubtful=3, latest=1060.0)
+    assert charged == LoginHistory(proven=True, doubtful=3, latest=1060.0, failed=3)
     with pytest.raises(LoginSuspended):
         admit(charged, 1119.9)
     assert admit(charged, 1120.0).doubtful == 4
@@ -127,7 +147,7 @@ def test_a_crash_between_charge_and_answer_counts_as_doubtful() -> None:
     """What is saved before the request leaves is as bad as an answer that never came."""
     history = LoginHistory()
     charged = admit(history, 5.0)
-    assert charged == settle(history, charged, LoginResult.DOUBTFUL) == LoginHistory(doubtful=1, latest=5.0)
+    assert charged == settle(history, charged, LoginResult.DOUBTFUL) == LoginHistory(doubtful=1, latest=5.0, failed=1)
 
 
 def test_an_uncounted_login_leaves_no_trace() -> None:

@@ -24,6 +24,7 @@ MEANINGS = {
     "InvalidRequest": "not_sent",
     "LoginRefused": "not_sent",
     "LoginSuspended": "not_sent",
+    "GuardUnusable": "not_sent",
     "ServiceClosed": "not_sent",
     "TransportError": "not_sent",
     "ConnectError": "not_sent",

@@ -22,6 +22,7 @@ NAMES = [
     "ConnectError",
     "Disconnected",
     "EnkashError",
+    "FileGuard",
     "Forbidden",
     "InvalidRequest",
     "LoginRefused",

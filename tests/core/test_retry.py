@@ -21,6 +21,7 @@ VERDICTS = {
     "InvalidRequest": "never",
     "LoginRefused": "never",
     "LoginSuspended": "never",
+    "GuardUnusable": "never",
     "ServiceClosed": "never",
     "TransportError": "again",
     "ConnectError": "again",
