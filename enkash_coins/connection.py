@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal, TypedDict, Unpack
 
 from enkash_coins.errors import InvalidRequest
 from enkash_coins.layers.auth import Auth
@@ -19,7 +19,7 @@ from enkash_coins.settings import (
     checked_width,
     default_headers,
 )
-from enkash_coins.tokens import StaticToken, TokenSource
+from enkash_coins.tokens import StaticToken, Token, TokenSource
 from enkash_coins.transport import Transport
 from enkash_coins.transports.aiohttp import AiohttpTransport, ClientSession
 
@@ -58,7 +58,28 @@ def connected(base_url: Secret[str], options: Secret[ConnectOptions]) -> Transpo
     return failure.with_traceback(None)
 
 
+async def log_in(base_url: Secret[str], source: TokenSource, **options: Unpack[ConnectOptions]) -> Token:
+    """One login over the wire of ``connect``, to check credentials; nothing is sent again.
+
+    Args:
+        options: those of ``connect`` that hold no secret.
+
+    Raises:
+        InvalidRequest: a setting is not acceptable; the message names it.
+        EnkashError: there is no token; nothing but the token request was sent.
+    """
+    wire = _paced(base_url, options)
+    try:
+        return await source.token(wire)
+    finally:
+        await wire.aclose()
+
+
 def _connected(base_url: Secret[str], given: ConnectOptions) -> Transport:
+    return Auth(_paced(base_url, given), _token_source(given["auth"]))
+
+
+def _paced(base_url: Secret[str], given: ConnectOptions) -> Transport:
     session = given.get("session")
     if session is not None:
         clashing = [name for name in _OF_A_SESSION if given.get(name)]
@@ -76,13 +97,12 @@ def _connected(base_url: Secret[str], given: ConnectOptions) -> Transport:
         trust_env=given.get("trust_env", False),
         session=session,
     )
-    paced = Pacing(
+    return Pacing(
         wire,
         slots=checked_width(given.get("concurrency", "auto")),
         rate=checked_rate(given.get("rate")),
         max_wait=retry.max_wait,
     )
-    return Auth(paced, _token_source(given["auth"]))
 
 
 def _token_source(auth: str | TokenSource) -> TokenSource:

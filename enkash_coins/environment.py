@@ -1,9 +1,11 @@
 """Settings from ``ENKASH_*`` environment variables."""
 
 import os
+from collections.abc import Callable
 from typing import Final
 
 from enkash_coins.errors import InvalidRequest
+from enkash_coins.login_guard import LoginGuard, MemoryGuard
 from enkash_coins.password_grant import PasswordGrant
 from enkash_coins.secret import Secret
 from enkash_coins.tokens import StaticToken, TokenSource
@@ -20,8 +22,12 @@ def base_url_from_environment() -> str:
     return os.environ[BASE_URL]
 
 
-def auth_from_environment() -> TokenSource:
-    """A token, or the four parts of a login; raises ``InvalidRequest`` naming what is missing or too much."""
+def auth_from_environment(guard: Callable[[], LoginGuard] = MemoryGuard) -> TokenSource:
+    """A token, or the four parts of a login; raises ``InvalidRequest`` naming what is missing or too much.
+
+    Args:
+        guard: makes the guard of a login.
+    """
     # No local variable holds a value: a traceback through this frame shows names only.
     given = [name for name in CREDENTIALS if os.environ.get(name)]
     if os.environ.get(TOKEN):
@@ -33,4 +39,4 @@ def auth_from_environment() -> TokenSource:
         raise InvalidRequest(f"neither {TOKEN} nor {', '.join(CREDENTIALS)} are set")
     if missing:
         raise InvalidRequest(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set")
-    return PasswordGrant(*(os.environ[name] for name in CREDENTIALS))
+    return PasswordGrant(*(os.environ[name] for name in CREDENTIALS), guard=guard())

@@ -52,7 +52,7 @@ def sandbox() -> Iterator[Sandbox]:
 def test_the_readme_has_code() -> None:
     """A pattern that found nothing would pass every other rule here."""
     assert len(BLOCKS) == 4
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 7
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
@@ -77,6 +77,7 @@ def test_every_command_runs_as_it_stands(
     """Each command of the README exists, takes these options and succeeds."""
     for name, value in sandbox.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "updates.csv").write_text("coin_config_id,amount\nWCC12345,12\n", encoding="utf-8")
     arguments = shlex.split(command)[1:] + (["--yes"] if " apply " in command else [])
     done = subprocess.run(

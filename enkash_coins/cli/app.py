@@ -7,8 +7,8 @@ from cyclopts import App, CycloptsError, Parameter
 
 from enkash_coins._version import __version__
 from enkash_coins.bulk.source import BadFile
-from enkash_coins.cli import apply, operations, servers
-from enkash_coins.cli.exits import Exit, code_of, say
+from enkash_coins.cli import apply, login, operations, servers
+from enkash_coins.cli.exits import Exit, code_of, explained, say
 from enkash_coins.errors import EnkashError
 
 app = App(
@@ -27,6 +27,7 @@ for command in (
     operations.allocate,
     operations.balance,
     apply.apply,
+    login.login,
     servers.sandbox,
     servers.demo,
 ):
@@ -48,7 +49,7 @@ def run(argv: Sequence[str]) -> int:
             say(problem)
         return Exit.USAGE
     except EnkashError as error:
-        say(str(error))
+        say(explained(error))
         return code_of(error)
     except KeyboardInterrupt:
         say("interrupted")

@@ -15,7 +15,7 @@ from enkash_coins.bulk.application import Application, UpdateOutcome
 from enkash_coins.bulk.not_applied import NotApplied
 from enkash_coins.bulk.rows import Format, Row, UpdateFile
 from enkash_coins.bulk.source import STANDARD_INPUT, BadFile, Source, reason
-from enkash_coins.cli.exits import Exit, say
+from enkash_coins.cli.exits import Exit, code_of, say
 from enkash_coins.cli.operations import facts
 from enkash_coins.cli.progress import progress
 from enkash_coins.cli.settings import DEFAULTS, Host
@@ -189,7 +189,7 @@ def _code(application: Application) -> Exit:
     if application.stopped and not all_ok:
         return Exit.INTERRUPTED
     if isinstance(application.ended_by, LoginRefused | LoginSuspended):
-        return Exit.LOGIN
+        return code_of(application.ended_by)
     if isinstance(application.ended_by, BadFile) and not application.done:
         return Exit.USAGE
     if all_ok:

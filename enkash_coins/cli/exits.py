@@ -5,7 +5,9 @@ import sys
 from enum import IntEnum
 
 from enkash_coins.bulk.application import OF_THE_HOST
-from enkash_coins.errors import EnkashError, InvalidRequest, LoginRefused, LoginSuspended
+from enkash_coins.errors import EnkashError, GuardUnusable, InvalidRequest, LoginRefused, LoginSuspended
+
+_RESET = "enkash-coins login --reset"
 
 
 class Exit(IntEnum):
@@ -30,6 +32,8 @@ def code_of(error: Exception | str | None) -> Exit:
     match error:
         case InvalidRequest():
             return Exit.USAGE
+        case GuardUnusable():
+            return Exit.STORAGE
         case LoginRefused() | LoginSuspended():
             return Exit.LOGIN
         case _:
@@ -53,6 +57,14 @@ def explained(error: EnkashError, *, look: tuple[str, ...] = ()) -> str:
         parts.append("Nothing was changed")
     if error.request_id is not None:
         parts.append(f"Its request id, to ask about it or to send it again: {error.request_id}")
-    if isinstance(error, LoginRefused):
-        parts.append("Check the ENKASH_* credentials first: three refused logins in a row lock the account")
+    match error:
+        case GuardUnusable():
+            parts.append("--login-guard or ENKASH_LOGIN_GUARD can name another file")
+        case LoginRefused():
+            parts.append(
+                "Check the ENKASH_* credentials first: three refused logins in a row lock the account. Changed ones are"
+                f" tried by themselves; to try the same ones again: {_RESET}"
+            )
+        case LoginSuspended(retry_at=None):
+            parts.append(f"Check the host and the ENKASH_* credentials first; then, to try again: {_RESET}")
     return ". ".join(part.rstrip(".") for part in parts)

@@ -168,7 +168,7 @@ def _perform(
     if json:
         print(json_text.dumps(values))
     else:
-        _print(values)
+        show(values)
     return Exit.WELL
 
 
@@ -181,7 +181,8 @@ def facts(error: EnkashError) -> dict[str, Any]:
     return found
 
 
-def _print(values: Mapping[str, object]) -> None:
+def show(values: Mapping[str, object]) -> None:
+    """A line for each value, for people."""
     lines = {name: cut(str(value)) for name, value in values.items() if value is not None and name != "extra"}
     extra = values.get("extra")
     if isinstance(extra, Mapping):

@@ -1,13 +1,23 @@
 """Options that all commands share which talk to a host."""
 
+import asyncio
+import math
+import os
+from pathlib import Path
 from typing import Annotated
 
 import attrs
 from cyclopts import Parameter, validators
 
-from enkash_coins.environment import auth_from_environment, base_url_from_environment
+from enkash_coins.connection import log_in
+from enkash_coins.environment import CREDENTIALS, TOKEN, auth_from_environment, base_url_from_environment
+from enkash_coins.errors import InvalidRequest
+from enkash_coins.file_guard import FileGuard
+from enkash_coins.password_grant import PasswordGrant
 from enkash_coins.retry import RetryPolicy
+from enkash_coins.secret import Secret
 from enkash_coins.service import CoinEventService
+from enkash_coins.settings import checked_base_url, host_and_port
 
 
 @Parameter(name="*", group="Host")
@@ -21,6 +31,8 @@ class Host:
         concurrency: Requests in flight at most; else 32.
         rate: Requests per second at most; else no limit.
         retries: Further attempts after the first.
+        login_guard: File that guards the account against being locked by failed logins; else ENKASH_LOGIN_GUARD, or one
+            for each host in ~/.local/state/enkash-coins.
     """
 
     base_url: str | None = None
@@ -28,6 +40,8 @@ class Host:
     concurrency: int | None = None
     rate: float | None = None
     retries: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 3
+
+    login_guard: str | None = None
 
     def address(self) -> str:
         """The host's URL; raises ``InvalidRequest`` if none is set."""
@@ -37,13 +51,42 @@ class Host:
         """A service for these options; raises ``InvalidRequest`` for one that is not acceptable."""
         return CoinEventService.connect(
             self.address(),
-            auth=auth_from_environment(),
+            auth=auth_from_environment(self._guard),
             user_agent="cli",
             timeout=self.timeout,
             concurrency="auto" if self.concurrency is None else self.concurrency,
             rate=self.rate,
             retry=RetryPolicy(attempts=self.retries + 1),
         )
+
+    def grant(self) -> PasswordGrant:
+        """The login of the environment; raises ``InvalidRequest`` for a token, which needs none."""
+        auth = auth_from_environment(self._guard)
+        if not isinstance(auth, PasswordGrant):
+            raise InvalidRequest(f"login: {TOKEN} is set: unset it, and set {', '.join(CREDENTIALS)}")
+        return auth
+
+    async def log_in(self, grant: PasswordGrant) -> float:
+        """Log in once; returns for how many seconds the token is valid."""
+        address = Secret(self.address())
+        token = await log_in(address, grant, user_agent="cli", timeout=self.timeout, rate=self.rate)
+        now = asyncio.get_running_loop().time()
+        return math.inf if token.expires_at is None else token.expires_at - now
+
+    def _guard(self) -> FileGuard:
+        path = self.login_guard or os.environ.get("ENKASH_LOGIN_GUARD")
+        # One for each host, whatever the port: what gets locked is the account.
+        host, _ = host_and_port(checked_base_url(self.address()))
+        try:
+            return FileGuard(path or _state_folder() / f"login-{host.rstrip('.')}.json")
+        except RuntimeError:  # what Path says when there is no home folder
+            pass
+        raise InvalidRequest("there is no home folder: --login-guard or ENKASH_LOGIN_GUARD must name a file")
+
+
+def _state_folder() -> Path:
+    state = os.environ.get("XDG_STATE_HOME", "")  # the XDG specification: not set, empty or relative is one
+    return Path(state if os.path.isabs(state) else "~/.local/state", "enkash-coins")  # noqa: PTH117  # a string as yet
 
 
 DEFAULTS = Host()

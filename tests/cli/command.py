@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -57,6 +58,14 @@ def ended(child: "subprocess.Popen[str]", given: str | None = None) -> Done:
     out, err = child.communicate(given, timeout=30)
     assert "Traceback" not in (err or ""), err
     return Done(child.returncode, out, err)
+
+
+def wait_for(sandbox: Sandbox, operation: str, count: int) -> None:
+    """Until the sandbox has seen so many requests."""
+    deadline = time.monotonic() + 20
+    while sandbox.calls[operation] < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 @contextmanager

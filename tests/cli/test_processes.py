@@ -11,17 +11,9 @@ from pathlib import Path
 import pytest
 
 from enkash_coins.sandbox import Fault, Sandbox
-from tests.cli.command import Command, Start, ended, process
+from tests.cli.command import Command, Start, ended, process, wait_for
 
 ROWS = 400
-
-
-def wait_for(sandbox: Sandbox, operation: str, count: int) -> None:
-    """Until the sandbox has seen so many requests."""
-    deadline = time.monotonic() + 20
-    while sandbox.calls[operation] < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def outcomes(path: str) -> list[tuple[str, int, str]]:
