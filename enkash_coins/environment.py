@@ -1,11 +1,11 @@
 """Settings from ``ENKASH_*`` environment variables."""
 
 import os
-from collections.abc import Callable
 from typing import Final
 
 from enkash_coins.errors import InvalidRequest
-from enkash_coins.login_guard import LoginGuard, MemoryGuard
+from enkash_coins.file_guard import FileGuard
+from enkash_coins.login_guard import LoginGuard
 from enkash_coins.password_grant import PasswordGrant
 from enkash_coins.secret import Secret
 from enkash_coins.tokens import StaticToken, TokenSource
@@ -13,6 +13,7 @@ from enkash_coins.tokens import StaticToken, TokenSource
 BASE_URL: Final = "ENKASH_BASE_URL"
 TOKEN: Final = "ENKASH_TOKEN"  # noqa: S105  # the variable's name
 CREDENTIALS: Final = ("ENKASH_CLIENT_ID", "ENKASH_CLIENT_SECRET", "ENKASH_USERNAME", "ENKASH_PASSWORD")
+LOGIN_GUARD: Final = "ENKASH_LOGIN_GUARD"
 
 
 def base_url_from_environment() -> str:
@@ -22,11 +23,17 @@ def base_url_from_environment() -> str:
     return os.environ[BASE_URL]
 
 
-def auth_from_environment(guard: Callable[[], LoginGuard] = MemoryGuard) -> TokenSource:
+def guard_from_environment() -> LoginGuard | None:
+    """The guard in the file that is named, if one is."""
+    path = os.environ.get(LOGIN_GUARD)
+    return FileGuard(path) if path else None
+
+
+def auth_from_environment(guard: LoginGuard | None = None) -> TokenSource:
     """A token, or the four parts of a login; raises ``InvalidRequest`` naming what is missing or too much.
 
     Args:
-        guard: makes the guard of a login.
+        guard: of a login; ``None`` for that of the environment, or one in memory.
     """
     # No local variable holds a value: a traceback through this frame shows names only.
     given = [name for name in CREDENTIALS if os.environ.get(name)]
@@ -39,4 +46,4 @@ def auth_from_environment(guard: Callable[[], LoginGuard] = MemoryGuard) -> Toke
         raise InvalidRequest(f"neither {TOKEN} nor {', '.join(CREDENTIALS)} are set")
     if missing:
         raise InvalidRequest(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set")
-    return PasswordGrant(*(os.environ[name] for name in CREDENTIALS), guard=guard())
+    return PasswordGrant(*(os.environ[name] for name in CREDENTIALS), guard=guard or guard_from_environment())

@@ -139,7 +139,7 @@ class CoinEventService:
     @classmethod
     def from_env(cls, **overrides: Unpack[ConnectOptions]) -> Self:
         """A service from ``ENKASH_BASE_URL`` and ``ENKASH_TOKEN``, or ``ENKASH_CLIENT_ID``, ``ENKASH_CLIENT_SECRET``,
-        ``ENKASH_USERNAME`` and ``ENKASH_PASSWORD``.
+        ``ENKASH_USERNAME`` and ``ENKASH_PASSWORD``; ``ENKASH_LOGIN_GUARD`` may name a file for a ``FileGuard``.
 
         Args:
             overrides: arguments of ``connect`` that win over the environment.

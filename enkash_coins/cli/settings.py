@@ -10,9 +10,17 @@ import attrs
 from cyclopts import Parameter, validators
 
 from enkash_coins.connection import log_in
-from enkash_coins.environment import CREDENTIALS, TOKEN, auth_from_environment, base_url_from_environment
+from enkash_coins.environment import (
+    CREDENTIALS,
+    LOGIN_GUARD,
+    TOKEN,
+    auth_from_environment,
+    base_url_from_environment,
+    guard_from_environment,
+)
 from enkash_coins.errors import InvalidRequest
 from enkash_coins.file_guard import FileGuard
+from enkash_coins.login_guard import LoginGuard
 from enkash_coins.password_grant import PasswordGrant
 from enkash_coins.retry import RetryPolicy
 from enkash_coins.secret import Secret
@@ -40,7 +48,6 @@ class Host:
     concurrency: int | None = None
     rate: float | None = None
     retries: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 3
-
     login_guard: str | None = None
 
     def address(self) -> str:
@@ -51,7 +58,7 @@ class Host:
         """A service for these options; raises ``InvalidRequest`` for one that is not acceptable."""
         return CoinEventService.connect(
             self.address(),
-            auth=auth_from_environment(self._guard),
+            auth=auth_from_environment(self._guard()),
             user_agent="cli",
             timeout=self.timeout,
             concurrency="auto" if self.concurrency is None else self.concurrency,
@@ -61,7 +68,7 @@ class Host:
 
     def grant(self) -> PasswordGrant:
         """The login of the environment; raises ``InvalidRequest`` for a token, which needs none."""
-        auth = auth_from_environment(self._guard)
+        auth = auth_from_environment(self._guard())
         if not isinstance(auth, PasswordGrant):
             raise InvalidRequest(f"login: {TOKEN} is set: unset it, and set {', '.join(CREDENTIALS)}")
         return auth
@@ -73,15 +80,17 @@ class Host:
         now = asyncio.get_running_loop().time()
         return math.inf if token.expires_at is None else token.expires_at - now
 
-    def _guard(self) -> FileGuard:
-        path = self.login_guard or os.environ.get("ENKASH_LOGIN_GUARD")
+    def _guard(self) -> LoginGuard:
+        named = FileGuard(self.login_guard) if self.login_guard else guard_from_environment()
+        if named is not None:
+            return named
         # One for each host, whatever the port: what gets locked is the account.
         host, _ = host_and_port(checked_base_url(self.address()))
         try:
-            return FileGuard(path or _state_folder() / f"login-{host.rstrip('.')}.json")
+            return FileGuard(_state_folder() / f"login-{host.rstrip('.')}.json")
         except RuntimeError:  # what Path says when there is no home folder
             pass
-        raise InvalidRequest("there is no home folder: --login-guard or ENKASH_LOGIN_GUARD must name a file")
+        raise InvalidRequest(f"there is no home folder: --login-guard or {LOGIN_GUARD} must name a file")
 
 
 def _state_folder() -> Path:

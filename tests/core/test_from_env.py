@@ -1,12 +1,13 @@
 """``from_env``: settings from the environment, and what is said when they cannot be used."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
 
-from enkash_coins import CoinEventService, InvalidRequest, PasswordGrant
+from enkash_coins import CoinEventService, InvalidRequest, LoginRefused, PasswordGrant
 from enkash_coins.layers.auth import Auth
 from enkash_coins.secret import Secret
 from enkash_coins.testing import MockTransport
@@ -21,7 +22,7 @@ LOGIN = {
     "ENKASH_USERNAME": "user",
     "ENKASH_PASSWORD": "sesame-password",
 }
-NAMES = ("ENKASH_BASE_URL", "ENKASH_TOKEN", *LOGIN)
+NAMES = ("ENKASH_BASE_URL", "ENKASH_TOKEN", "ENKASH_LOGIN_GUARD", *LOGIN)
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +50,18 @@ async def test_a_token_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     source = source_of(CoinEventService.from_env())
     assert isinstance(source, StaticToken)
     assert (await source.token(MockTransport([]))).value == "sesame-token"
+
+
+async def test_a_login_guard_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """``ENKASH_LOGIN_GUARD`` names the file in which all processes of an application share what they know."""
+    environ(monkeypatch, ENKASH_BASE_URL=URL, **LOGIN, ENKASH_LOGIN_GUARD=str(tmp_path / "logins.json"))
+    refusal = MockTransport([Response(401)])
+    for _ in range(2):  # as two processes would
+        source = source_of(CoinEventService.from_env())
+        assert isinstance(source, PasswordGrant)
+        with pytest.raises(LoginRefused):
+            await source.token(refusal)
+    assert len(refusal.requests) == 1
 
 
 async def test_a_login_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
