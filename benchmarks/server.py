@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import re
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 _BODY = (
@@ -40,23 +42,28 @@ class _Fast(asyncio.Protocol):
             self._transport.write(_answer(_TOKEN if is_token else _BODY))
 
 
-async def _serve() -> None:
-    server = await asyncio.get_running_loop().create_server(_Fast, "127.0.0.1", 0)
+async def _serve(certificate: str | None = None) -> None:
+    tls = None
+    if certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
+    server = await asyncio.get_running_loop().create_server(_Fast, "127.0.0.1", 0, ssl=tls)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 @contextlib.contextmanager
-def fast_server() -> Iterator[str]:
-    """The base URL of a server that runs until the context ends."""
-    command = [sys.executable, "-m", "benchmarks.server"]
+def fast_server(certificate: Path | None = None) -> Iterator[str]:
+    """The base URL of a server that runs until the context ends; https with a certificate and its key."""
+    command = [sys.executable, "-m", "benchmarks.server", *([] if certificate is None else [str(certificate)])]
+    scheme = "http" if certificate is None else "https"
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own module
         try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}" if process.stdout else ""
+            yield f"{scheme}://127.0.0.1:{int(process.stdout.readline())}" if process.stdout else ""
         finally:
             process.terminate()
 
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve())
+        asyncio.run(_serve(*sys.argv[1:]))
