@@ -258,7 +258,11 @@ class CoinEventService:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the streams and the transport; may be called twice. Later calls raise ``ServiceClosed``."""
+        """Close the streams and the transport; may be called twice.
+
+        Calls under way end at once, with a ``ServiceClosed`` or ``Disconnected`` that says whether they may have been
+        applied; later ones raise ``ServiceClosed``.
+        """
         self._caller.close()
         try:
             await asyncio.gather(*(stream.service_closed() for stream in self._streams))
