@@ -44,6 +44,7 @@ ORDER = (
     "testing",
     "bulk",
     "sandbox",
+    "pytest_plugin",
     "cli",
 )
 
@@ -63,6 +64,7 @@ FOREIGN: dict[str, set[str] | None] = {
     "cattrs": {"codec"},
     "cyclopts": {"cli"},
     "opentelemetry": {"otel"},
+    "pytest": {"pytest_plugin"},
     "rich": {"cli"},
     "yarl": {"transports"},  # aiohttp's own type
 }

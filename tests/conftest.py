@@ -1,0 +1,1 @@
+pytest_plugins = ["enkash_coins.pytest_plugin"]
