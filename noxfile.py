@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 
 nox.needs_version = ">=2026.10"
-nox.options.sessions = ["lint", "types", "tests"]
+nox.options.sessions = ["lint", "types", "docs", "tests"]
 nox.options.default_venv_backend = "venv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = True  # those found below must run
@@ -54,6 +54,13 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Types of the package, the tests, the benchmarks and this file."""
     session.run(sys.executable, "-m", "mypy")
+
+
+@nox.session(venv_backend="none")
+def docs(session: nox.Session) -> None:
+    """The documentation, into docs/_build; a name or a link that leads nowhere fails it."""
+    strict = ["--fail-on-warning", "--keep-going", "--nitpicky", "--fresh-env", "--quiet"]
+    session.run(sys.executable, "-m", "sphinx", *strict, "docs", "docs/_build")
 
 
 @nox.session(python=list(FOUND))

@@ -164,7 +164,7 @@ class Outcome(Generic[Item, Result]):
 
     @property
     def ok(self) -> bool:
-        """Whether the row is as wanted: applied or unchanged."""
+        """Whether the row is as wanted, which is applied or unchanged."""
         return self.status is OutcomeStatus.APPLIED or self.status is OutcomeStatus.UNCHANGED
 
     def unwrap(self) -> Result:

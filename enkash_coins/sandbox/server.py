@@ -127,7 +127,7 @@ class Sandbox:
 
     @property
     def configs(self) -> dict[str, Fields]:
-        """The truth: every config by its id. Amounts and configurations may be changed here, too."""
+        """The truth, every config by its id. Amounts and configurations may be changed here, too."""
         return self._world.configs
 
     @property
@@ -137,7 +137,7 @@ class Sandbox:
 
     @property
     def applied(self) -> deque[tuple[str, str, Fields]]:
-        """The last 10,000 writes that took effect, in order: operation, the config's or the request's id, body."""
+        """The last 10,000 writes that took effect, in order, each as operation, id of config or request, and body."""
         return self._world.applied
 
     @property
