@@ -9,10 +9,11 @@ from pathlib import Path
 import nox
 
 ROOT = Path(__file__).parent
+CONFIG = ROOT / "pyproject.toml"
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 
 nox.needs_version = ">=2026.10"
-nox.options.sessions = ["lint", "types", "docs", "tests"]
+nox.options.sessions = ["lint", "types", "docs", "tests", "faults"]
 nox.options.default_venv_backend = "venv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = True  # those found below must run
@@ -68,17 +69,39 @@ def tests(session: nox.Session) -> None:
     """The tests, on the built wheel and every installed CPython; `nox -s tests-3.12 -- -k name` runs a few."""
     for version in MISSING:
         session.log(f"CPython {version} is not installed: skipped.")
+    install(session)
+    coverage = [] if session.posargs else ["--cov", f"--cov-config={CONFIG}", "--cov-report=term"]
+    run_pytest(session, *coverage, *session.posargs, str(ROOT / "tests"))
+
+
+@nox.session(python=list(FOUND)[-1])
+def faults(session: nox.Session) -> None:
+    """The tests under faults, in about 2 minutes; `nox -s faults -- --full` for all of them, in under 20.
+
+    On the newest CPython that is installed: `--force-python 3.11` takes another.
+    """
+    install(session)
+    full = "--full" in session.posargs
+    chosen = [argument for argument in session.posargs if argument != "--full"]
+    env = {"FAULTS": "full"} if full else {}
+    run_pytest(session, *chosen, str(ROOT / "tests" / "faults"), env=env)
+
+
+def install(session: nox.Session) -> None:
+    """The pinned tools and the built wheel."""
     session.install("--no-deps", "--require-hashes", "-r", "requirements/dev.txt")
     # Not session.install(), which `nox -R` skips, and by force: else an old wheel of the same version would be tested.
     session.run("python", "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", str(build_wheel()))
     session.run("python", "-m", "pip", "check", silent=True)  # the pins must be what the package asks for
-    coverage = [] if session.posargs else ["--cov", f"--cov-config={ROOT / 'pyproject.toml'}", "--cov-report=term"]
+
+
+def run_pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
+    """Run tests on the wheel, in parallel."""
     session.chdir(session.create_tmp())  # away from the source tree: child processes must find the wheel as well
     where = session.run("python", "-c", "import enkash_coins; print(enkash_coins.__file__)", silent=True)
     if "site-packages" not in str(where):
         session.error(f"These tests would not run on the wheel, but on {where}")
-    config = f"--config-file={ROOT / 'pyproject.toml'}"
-    session.run("pytest", config, "-n", "auto", "--dist", "worksteal", *coverage, *session.posargs, str(ROOT / "tests"))
+    session.run("pytest", f"--config-file={CONFIG}", "-n", "auto", "--dist", "worksteal", *arguments, env=env)
 
 
 @functools.cache
