@@ -7,7 +7,7 @@
 Plain ``pytest`` leaves this folder out. Every run draws a new seed, which ``FAULTS_SEED`` replaces. At its end it
 prints the seed, the sum of all that tests have counted, and for each failure the one command that repeats it.
 
-A test takes two fixtures:
+A test takes these fixtures:
 
 * ``cases``: ``for case, dice in cases(short=20, full=200)``. The dice (a ``random.Random``) hang on the seed, the
   test's name and the case's number alone: neither on the order of tests nor on the worker. To use both cores, split a
@@ -16,6 +16,8 @@ A test takes two fixtures:
 * ``tally``: a ``Counter``. ``tally["connections cut"] += 1`` is added up over all tests and workers, also over failed
   ones. Count what was *done* (cases, faults that the server saw itself inject, kills), in words that a reader of
   nothing but this list understands.
+* ``watch``: ``watch.look(error)`` searches an error, and all that was logged meanwhile, for the secrets of
+  ``tests.wire.leaks``; ``watch.PLANTED`` are the arguments of ``connect`` that plant them.
 """
 
 import os
@@ -28,6 +30,7 @@ from random import SystemRandom
 import pytest
 
 from tests.faults.cases import Cases, is_full
+from tests.faults.watch import Watch
 
 _tallies = pytest.StashKey[Counter[str]]()
 _seed = pytest.StashKey[int]()
@@ -57,6 +60,13 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
     yield done
     # Properties travel with the report, from workers too; a Counter would not.
     request.node.user_properties.append(("tally", dict(done)))
+
+
+@pytest.fixture
+def watch(tally: Counter[str]) -> Iterator[Watch]:
+    """Looks for planted secrets in errors and logs."""
+    with Watch(tally) as watching:
+        yield watching
 
 
 class _Sum:

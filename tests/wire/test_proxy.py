@@ -43,7 +43,10 @@ def tunnel(port: int) -> Step:
                 drain.write(block)
             drain.close()
 
-        await asyncio.gather(pump(peer.reader, writer), pump(reader, peer.writer))
+        try:
+            await asyncio.gather(pump(peer.reader, writer), pump(reader, peer.writer))
+        finally:
+            writer.close()
 
     return step
 
