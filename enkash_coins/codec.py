@@ -4,6 +4,7 @@ cattrs by default turns ``"false"`` into ``True``, ``1.9`` into ``1`` and ``None
 keys; JSON libraries take ``false`` for ``0``. None of that happens here.
 """
 
+import json
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -110,12 +111,42 @@ def _where_and_why(line: str) -> str:
 
 
 def loads(body: bytes) -> object:
-    """JSON as Python values; ``NaN``, 100,000-deep arrays and a byte order mark are ``Unreadable``."""
+    """JSON as Python values; ``NaN``, 100,000-deep arrays, a byte order mark and contradictions are ``Unreadable``."""
+    reason = "is not JSON"
     try:
-        return cast("object", orjson.loads(body))
+        value = orjson.loads(body)
     except orjson.JSONDecodeError:
         pass  # it holds the whole document: nothing of it may survive in a __context__
-    raise Unreadable("is not JSON")
+    else:
+        # Counting first, because that costs a twentieth of reading everything again.
+        if body.count(b'":') == _keys(value) or not _contradicts_itself(body):
+            return cast("object", value)
+        reason = "can be read in more than one way"
+    raise Unreadable(reason)
+
+
+def _keys(value: object) -> int:
+    """How many keys an answer has, if it is like the documented ones."""
+    if type(value) is not dict:
+        return 0
+    payload = value.get("payload")
+    return len(value) + len(payload) if type(payload) is dict else len(value)
+
+
+def _contradicts_itself(body: bytes) -> bool:
+    """Whether a key stands twice in one object, with different values: RFC 8259 leaves open which of them counts."""
+    contradictions: list[str] = []
+
+    def look(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        contradictions.extend(key for key, value in pairs if found[key] != value or type(found[key]) is not type(value))
+        return found
+
+    try:
+        json.loads(body, object_pairs_hook=look)
+    except (ValueError, RecursionError):
+        return True  # it cannot be told: nested more deeply than Python's own reader can follow
+    return bool(contradictions)
 
 
 def dumps(value: dict[str, Any]) -> bytes:

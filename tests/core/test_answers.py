@@ -4,6 +4,7 @@ import pytest
 
 from enkash_coins import ApiError, MalformedResponse, OperationFailed, Response, errors
 from enkash_coins.answers import read_envelope, read_payload
+from enkash_coins.codec import Unreadable
 from enkash_coins.testing import answer
 
 # Every documented status and its neighbours: the class of its error, and whether a write may have been applied.
@@ -175,6 +176,24 @@ def test_an_answer_without_a_message_is_still_an_answer(message: str) -> None:
     assert not error.response_message
 
 
-def test_of_a_repeated_key_the_last_one_counts() -> None:
-    """As in every JSON library; the documents are silent, and a server that repeats itself means the last."""
-    assert read_envelope(b'{"response_code":1,"response_code":0,"response_message":"m","payload":3}').code == 0
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"response_code":1,"response_code":0,"payload":3}',
+        b'{"response_code" : 0, "response_code" : 1, "payload" : 3}',
+        b'{"response_code":0,"response_c\\u006fde":false,"payload":3}',
+        b'{"response_code":0,"payload":{"amount":10,"amount":11}}',
+        b'{"response_code":0,"payload":{"more":[{"a":1,"a":1.0}]}}',
+        b'{"response_code":0,"payload":1,"payload":2,"more":' + b"[" * 1000 + b"]" * 1000 + b"}",
+    ],
+)
+def test_a_key_with_two_values_is_not_guessed(body: bytes) -> None:
+    """RFC 8259 leaves it open which of them counts: a yes that is a no as well is no answer."""
+    with pytest.raises(Unreadable, match="can be read in more than one way"):
+        read_envelope(body)
+
+
+def test_a_key_that_repeats_its_value_is_read() -> None:
+    """Nothing is to be guessed, so nothing is wrong."""
+    assert read_envelope(b'{"response_code":0,"response_code":0,"payload":3,"payload":3}').payload == 3
+    assert read_envelope(b'{"response_code" : 0, "payload" : [{"a" : 1}], "message" : "a\\":1"}').payload == [{"a": 1}]
