@@ -111,7 +111,8 @@ class Caller:
                 response = await (self._transport.send(request) if ends is None else self._in_time(request, ends))
                 value = endpoint.read(response)
             except EnkashError as caught:
-                error = caught
+                # Frames of a traceback hold the answer, and this one the error: a ring of megabytes for the collector.
+                error = caught.with_traceback(None)
             except asyncio.CancelledError as cut_off:
                 _tell(options, request, attempts, cut_off)
                 if doubt or not was_harmless(cut_off):

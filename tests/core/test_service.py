@@ -1,7 +1,10 @@
 """The five verbs over a mock: what goes out, what comes back, and what is said about it."""
 
+import contextlib
+import gc
 import traceback
 import uuid
+import weakref
 from collections.abc import Awaitable, Callable
 
 import orjson
@@ -211,3 +214,21 @@ async def test_an_id_of_the_callers_own_is_used() -> None:
         receipt = await coins.allocate(company_id="C", event="E", user_id="U", request_id="order-7")
     assert receipt == AllocationReceipt("order-7", SAID)
     assert orjson.loads(transport.requests[0].body)["requestId"] == "order-7"
+
+
+async def test_a_failed_call_lets_go_of_its_answer() -> None:
+    """At once, and not when the collector next runs: an error page of megabytes with each retry of an outage, held in
+    a ring of error, traceback and frame, would be as much memory as there are calls.
+    """
+    pages = [Response(503, {}, b"<html>" * 1000) for _ in range(2)]
+    kept = [weakref.ref(page) for page in pages]
+    gc.disable()
+    try:
+        async with CoinEventService(
+            MockTransport(lambda _: pages.pop()), retry=RetryPolicy(attempts=2, base=0)
+        ) as coins:
+            with contextlib.suppress(EnkashError):
+                await coins.get("WCC12345")
+            assert [page() for page in kept] == [None, None]
+    finally:
+        gc.enable()
