@@ -325,3 +325,27 @@ def named() -> dict[str, Hostile]:
     found |= {name: Hostile((answer,), definite=definite) for name, answer, definite in _statuses()}
     found |= {name: Hostile((answer,), readable=True) for name, answer in _odd_but_readable()}
     return found | {name: Hostile(steps, endless=True) for name, steps in _endless()}
+
+
+def of_size() -> dict[str, tuple[Hostile, int]]:
+    """Those that are large or endless, and more that are only large if they come again and again; and how often."""
+    large = {
+        name: (case, 1) for name, case in named().items() if case.endless or _bytes(case) > 50_000 or "bomb" in name
+    }
+    cookies = [f"Set-Cookie: c{{0}}-{number}={'x' * 4000}" for number in range(20)]
+    many = iter(range(10**9))
+
+    async def new_cookies(peer: Peer) -> None:
+        serial = next(many)
+        await peer.perform([http(200, GOOD, [cookie.format(serial) for cookie in cookies])])
+
+    page = http(503, b"<p>" * (2 * MIB))
+    return large | {
+        "new cookies with every answer": (Hostile((new_cookies,), readable=True), 500),
+        "a large error page each time": (Hostile((page,)), 20),
+        "a gzip bomb each time": (Hostile((http(200, bomb("gzip"), [GZIP]),)), 10),
+    }
+
+
+def _bytes(case: Hostile) -> int:
+    return sum(len(step) for step in case.steps if isinstance(step, bytes))
