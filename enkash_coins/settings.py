@@ -11,7 +11,7 @@ from enkash_coins.errors import InvalidRequest
 
 _DEFAULT_WIDTH = 32
 _ENDLESS = 1e9
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # names are shown in messages
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _COOKIE_VALUE = re.compile(r"[\x21\x23-\x3a\x3c-\x7e]*")
 _HOST = re.compile(r"[0-9a-f:.]*:[0-9a-f:.]*|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
@@ -89,7 +89,7 @@ def default_headers(extra: Mapping[str, str] | None, user_agent: str | None) -> 
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
             raise InvalidRequest(f"headers: the value of {name} has characters that cannot stand in a header")
         known_as, _ = sent.get(name.lower(), (name, ""))
-        sent[name.lower()] = known_as, value
+        sent[name.lower()] = _as_checked(known_as), _as_checked(value)
     return dict(sent.values())
 
 
@@ -102,7 +102,12 @@ def checked_cookies(cookies: Mapping[str, str] | None) -> dict[str, str]:
             raise InvalidRequest("cookies: a name that was given is not a cookie name")
         if not isinstance(value, str) or not _COOKIE_VALUE.fullmatch(value):
             raise InvalidRequest(f"cookies: the value of {name} has characters that cannot stand in a cookie")
-    return dict(cookies or {})
+    return {_as_checked(name): _as_checked(value) for name, value in (cookies or {}).items()}
+
+
+def _as_checked(text: str) -> str:
+    """The characters that were checked, whatever a subclass would format itself as."""
+    return str.__str__(text)
 
 
 def checked_seconds(name: str, seconds: object) -> float:
@@ -143,4 +148,4 @@ def checked_proxy(proxy: object) -> str:
         usable = False
     if not usable or not isinstance(proxy, str):
         raise InvalidRequest("proxy is not a URL such as http://proxy.example:3128")
-    return proxy
+    return _as_checked(proxy)

@@ -183,3 +183,23 @@ def test_a_bad_proxy_is_refused_unseen(bad: object) -> None:
     """Its URL may hold a password, so the message only says how one looks."""
     with pytest.raises(InvalidRequest, match=r"^proxy is not a URL such as http://proxy.example:3128$"):
         checked_proxy(bad)
+
+
+class Sly(str):
+    """A text that formats itself as something else than its characters."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "x\r\nInjected: 1"
+
+    def __format__(self, _: str) -> str:
+        return str(self)
+
+
+def test_what_is_sent_is_what_was_checked() -> None:
+    """Header values, cookies and a proxy are the characters that passed, whatever a subclass makes of them later."""
+    headers = default_headers({Sly("X-A"): Sly("plain")}, None)
+    cookies = checked_cookies({Sly("a"): Sly("b")})
+    assert [f"{name}{value}" for name, value in (*headers.items(), *cookies.items())][-2:] == ["X-Aplain", "ab"]
+    assert f"{checked_proxy(Sly('http://proxy.example'))}" == "http://proxy.example"
