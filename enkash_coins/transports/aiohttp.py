@@ -31,9 +31,9 @@ from enkash_coins.transports.translation import LARGEST_BODY, TooLarge, translat
 __all__ = ["AiohttpTransport", "ClientSession"]
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
-# A plain success; anything else is searched for secrets that it quotes.
+# A plain success; anything else is searched for secrets that it quotes, also a no that has a code of 0 in its payload.
 _COMPACT_SUCCESS = b'"response_code":0'
-_SUCCESS = re.compile(rb'"(response_)?code"\s*:\s*0[,}\s]|"access_?[tT]oken"\s*:\s*"')
+_SUCCESS = re.compile(rb'"(response_)?code"\s*:\s*0[,}\s]|"access_?[tT]oken"\s*:\s*"[^"]')
 
 
 _PLAIN_HEADERS = frozenset({"User-Agent", "Accept"})
@@ -154,7 +154,7 @@ class AiohttpTransport:
             limit.stop(span)
             response = Response(answer.status, answer.headers, content)
             success = _COMPACT_SUCCESS in content or _SUCCESS.search(content)
-            if success and 200 <= answer.status < 300:
+            if success and content.count(b'code"') <= 1 and 200 <= answer.status < 300:
                 return response
             return blacked_out(response, self._quotable(session, request))
         # Outside the handlers: aiohttp's errors hold the Authorization header and may not be in __context__.

@@ -44,6 +44,12 @@ SECRET = "s3cret-s3cret"
         (401, b'"bad password pa\\"55\\\\"', ('pa"55\\',), b'"bad password ***"'),
         (401, b'"bad password w\\u00f6rd"', ("wörd",), b'"bad password ***"'),
         (401, b'"bad token abc\\/def+ghi"', ("abc/def+ghi",), b'"bad token ***"'),
+        (401, b'"bad token abc\\u003d\\u003D \\"\\n"', ("abc==",), b'"bad token *** \\"\\n"'),
+        (401, b'"bad token abc%2Fdef%3D"', ("abc/def=",), b'"bad token ***"'),
+        (401, b'"bad password a&amp;b&lt;c"', ("a&b<c",), b'"bad password ***"'),
+        (401, b'"an escape that is none: \\q, \\u12"', (SECRET,), b'"an escape that is none: \\q, \\u12"'),
+        # What is too large to look through, and may hold anything: nothing of it is kept.
+        (401, b'"\\u0061' + b"a" * 2**16 + b'"', (SECRET,), b""),
     ],
 )
 def test_secrets_that_a_server_quotes_are_blacked_out(

@@ -1,6 +1,7 @@
 """Made-up secrets, and the search for them in all that an error or a log shows."""
 
 import copy
+import html
 import json
 import logging
 import pickle
@@ -37,9 +38,10 @@ def grant() -> PasswordGrant:
 
 
 def _forms(secret: str) -> set[str]:
-    """The secret as it is, and as it stands in forms, JSON, ``repr`` and Basic headers."""
+    """The secret as it is, and as it stands in forms, JSON, HTML, ``repr`` and Basic headers."""
     basic = [f"{user}:{secret}".encode() for user in ("client-id", "user")]
     plain = {secret, quote_plus(secret), quote(secret, safe=""), json.dumps(secret)[1:-1], ascii(secret)[1:-1]}
+    plain |= {html.escape(secret), html.escape(secret, quote=False)}
     return plain | {b64encode(pair).decode() for pair in basic} | {str(secret.encode())[2:-1]}
 
 

@@ -1,9 +1,11 @@
 """No secret is shown: not by errors, not by logs, whatever goes wrong and whatever a server quotes back."""
 
 import asyncio
+import html
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from urllib.parse import quote
 
 import attrs
 import pytest
@@ -114,7 +116,67 @@ def in_html(text: str) -> bytes:
     return f"<html><pre>{text}</pre></html>".encode()
 
 
-FORMS = [in_envelope, in_escaped_envelope, in_oauth_error, in_sister_envelope, in_html]
+def _escaped(text: str, form: str, characters: str | None = None) -> bytes:
+    """In an envelope, with these characters, or all, as JSON's numbers for UTF-16."""
+    units = (
+        "".join(form % int.from_bytes(pair) for pair in batched(character.encode("utf-16-be")))
+        if characters is None or character in characters or character in '"\\\r\n'
+        else character
+        for character in text
+    )
+    quoted = "".join(units)
+    return f'{{"response_code":1,"response_message":"{quoted}","payload":"{quoted}"}}'.encode()
+
+
+def batched(data: bytes) -> list[bytes]:
+    """Two bytes at a time."""
+    return [data[at : at + 2] for at in range(0, len(data), 2)]
+
+
+def in_gsons_envelope(text: str) -> bytes:
+    """As Gson writes it, unless it is told not to: what means something in HTML is escaped, ``=`` with it."""
+    return _escaped(text, "\\u%04x", "<>&='")
+
+
+def in_jacksons_envelope(text: str) -> bytes:
+    """As Jackson writes ASCII only: in capitals."""
+    return _escaped(text, "\\u%04X", "é")
+
+
+def in_numbers(text: str) -> bytes:
+    """As nobody writes it, and every reader reads it."""
+    return _escaped(text, "\\u%04x")
+
+
+def in_a_form(text: str) -> bytes:
+    """Quoted as in a URL."""
+    return in_envelope(quote(text, safe=""))
+
+
+def in_html_in_an_envelope(text: str) -> bytes:
+    """As a careful page writes it."""
+    return in_envelope(html.escape(text))
+
+
+def beside_another_code(text: str) -> bytes:
+    """With a code of its own in the payload, which is a success and is not meant."""
+    answer = {"response_code": 1, "response_message": text, "payload": {"code": 0, "response_code": 0}}
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+FORMS = [
+    in_envelope,
+    in_escaped_envelope,
+    in_oauth_error,
+    in_sister_envelope,
+    in_html,
+    in_gsons_envelope,
+    in_jacksons_envelope,
+    in_numbers,
+    in_a_form,
+    in_html_in_an_envelope,
+    beside_another_code,
+]
 
 
 @pytest.mark.parametrize("form", FORMS)
