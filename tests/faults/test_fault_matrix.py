@@ -184,7 +184,7 @@ def pairs() -> Iterator[tuple[Faults, str]]:
 def run(faults: Faults, call: str, tally: Counter[str], watch: Watch) -> None:
     """In an event loop of its own, whose clock nobody else has put forward."""
     try:
-        asyncio.run(suffer(faults, call, tally, watch))
+        asyncio.run(suffer(faults, call, tally, watch), debug=is_full())
     except BaseException as error:
         error.add_note(f"{call} under {' / '.join(faults)}")
         raise

@@ -79,7 +79,7 @@ def test_named_hostile_answers(block: int, end: Sequence[Step], tally: Counter[s
     """A typed error, in doubt if it was a write; a success only for what still says so; the next call works."""
     for name, case in list(NAMED.items())[block::8]:
         try:
-            asyncio.run(face(case, end, watch))
+            asyncio.run(face(case, end, watch), debug=is_full())
         except BaseException as error:
             error.add_note(name)
             raise
