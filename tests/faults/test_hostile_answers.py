@@ -176,6 +176,11 @@ async def test_flipped_bits(block: int, cases: Cases, tally: Counter[str], watch
                 honest = readings(damaged, call)
                 assert told(outcome) in honest, (damaged, outcome)
                 unchanged = told(outcome) in readings(answer, call)
-                tally["… that changed nothing, and were read" if unchanged else "… that no client can tell"] += 1
+                what = (
+                    "changed nothing, and were read"
+                    if unchanged
+                    else "no client can tell, and were taken as they stood"
+                )
+                tally[f"answers with flipped bits that {what}"] += 1
             answers.clear()
             assert await coins.balance("EK1") == 1250, damaged

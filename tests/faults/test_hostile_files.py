@@ -106,7 +106,11 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
     with serving(Sandbox(CONFIGS)) as sandbox:
         for name, value in sandbox.environment.items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setenv("ENKASH_LOGIN_GUARD", str(tmp_path / "guard"))  # and not the file of whoever runs this
         yield sandbox
+        passwords = [value for name, value in sandbox.environment.items() if "SECRET" in name or "PASSWORD" in name]
+        for file in tmp_path.rglob("*"):
+            assert not file.is_file() or not any(password.encode() in file.read_bytes() for password in passwords)
 
 
 @pytest.mark.parametrize("block", range(4))

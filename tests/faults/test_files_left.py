@@ -1,0 +1,64 @@
+"""What is left in files, whatever failed: no secret, in no form."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from enkash_coins import CoinEventService, EnkashError, FileGuard, PasswordGrant
+from enkash_coins.connection import ConnectOptions
+from tests.faults.hostile import Hostile, named
+from tests.faults.watch import PLANTED, Watch
+from tests.wire.calls import CALLS, ONE_TRY
+from tests.wire.failures import SCRIPTS
+from tests.wire.leaks import GRANT
+from tests.wire.server import Script, Server, close, http
+from tests.wire.test_secrets import in_envelope, in_oauth_error, login, quoting
+
+
+def _closing(case: Hostile) -> Script:
+    return lambda _: [*case.steps, close]
+
+
+LOGINS: dict[str, Script] = {
+    **SCRIPTS,
+    "quoted in an envelope": quoting(400, in_envelope),
+    "quoted in an OAuth error": quoting(401, in_oauth_error),
+    "well": login,
+    **{name: _closing(case) for name, case in list(named().items())[::9] if not case.endless},
+}
+del LOGINS["timeout after reading"]  # puts a clock forward that all of these share
+
+
+def _unless_login(script: Script) -> Script:
+    return lambda exchange: script(exchange) if exchange.operation == "token" else [http(500)]
+
+
+def _contents(folder: Path) -> list[bytes]:
+    """What is in the files of a folder, which then are no more."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    contents = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+    return contents
+
+
+@pytest.mark.parametrize("before", [(), (login,)], ids=["never proven", "proven"])
+async def test_what_a_guard_leaves_in_files(
+    before: tuple[Script, ...], tmp_path: Path, tally: Counter[str], watch: Watch
+) -> None:
+    """Logins that go well, fail, or are quoted back, under a guard in files: the files know none of the credentials."""
+    async with Server() as server:
+        for name, script in LOGINS.items():
+            guard = FileGuard(tmp_path / "guard")
+            for once in (*before, script):
+                server.script = _unless_login(once)
+                options = PLANTED | ConnectOptions(auth=PasswordGrant(*GRANT, guard=guard), retry=ONE_TRY)
+                async with CoinEventService.connect(server.url, **options) as coins:
+                    with pytest.raises(EnkashError) as caught:
+                        await CALLS["allocate"](coins)
+                watch.look(caught.value)
+            contents = _contents(tmp_path)
+            assert contents, name
+            watch.look(texts=tuple(data.decode(code, "replace") for data in contents for code in ("utf-8", "latin-1")))
+            tally["files of login guards searched for planted secrets"] += len(contents)
