@@ -332,7 +332,7 @@ def of_size() -> dict[str, tuple[Hostile, int]]:
     large = {
         name: (case, 1) for name, case in named().items() if case.endless or _bytes(case) > 50_000 or "bomb" in name
     }
-    cookies = [f"Set-Cookie: c{{0}}-{number}={'x' * 4000}" for number in range(20)]
+    cookies = [f"Set-Cookie: c{{0}}-{number}={'x' * 4000}; Path=/" for number in range(20)]
     many = iter(range(10**9))
 
     async def new_cookies(peer: Peer) -> None:

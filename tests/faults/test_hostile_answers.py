@@ -27,7 +27,7 @@ from tests.faults.watch import PLANTED, Watch
 from tests.faults.witness import packed, readings
 from tests.wire.calls import CALLS, ONE_TRY, WRITES
 from tests.wire.leaks import grant
-from tests.wire.server import PAYLOADS, Server, Step, close, envelope, http, put_forward, reset, well
+from tests.wire.server import PAYLOADS, Peer, Server, Step, close, envelope, http, put_forward, reset, well
 
 TAKEN = CoinEventConfig("WCC12345", "DEFAULT", "INVOICE_PAYMENT", 10)
 NAMED = named()
@@ -184,3 +184,43 @@ async def test_flipped_bits(block: int, cases: Cases, tally: Counter[str], watch
                 tally[f"answers with flipped bits that {what}"] += 1
             answers.clear()
             assert await coins.balance("EK1") == 1250, damaged
+
+
+POISON = http(200, envelope(666))
+
+
+async def pause(_: Peer) -> None:
+    """Let everybody else have some turns."""
+    for _turn in range(10):
+        await asyncio.sleep(0)
+
+
+def telling(written: asyncio.Event) -> Step:
+    """Say that it came to this."""
+
+    async def step(_: Peer) -> None:
+        written.set()
+
+    return step
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["in one piece", "later"])
+async def test_a_poisoned_connection(later: bool, cases: Cases, tally: Counter[str], watch: Watch) -> None:
+    """What comes after an answer, be it another whole one, is never the answer to the next call."""
+    async with scene() as (server, coins, answers):
+        for _, dice in cases(short=150, full=1500):
+            call = dice.choice(list(CALLS))
+            cut = dice.choice((len(POISON), dice.randrange(1, len(POISON)), -1))
+            extra = POISON[:cut] if cut > 0 else dice.choice((POISON * 3, b"\r\n", b"\r\n" + POISON, b"0", bytes(50)))
+            answer = good(call, dice.choice(("length", "chunks", "gzip")))
+            written = asyncio.Event()
+            answers.append([answer, *([pause] if later else []), extra, telling(written)])
+            outcome = await outcome_of(coins, call, server)
+            if isinstance(outcome, EnkashError):
+                watch.look(outcome)
+            else:
+                assert told(outcome) in readings(answer, call)
+            await asyncio.wait_for(written.wait(), 10)
+            await pause(server.peers[-1])  # what was written arrives before the connection is used again
+            assert await coins.balance("EK1") == 1250, extra
+            tally["poisoned connections"] += 1
