@@ -13,6 +13,7 @@ from enkash_coins.models import Item, Outcome, OutcomeStatus, Result
 
 _log = logging.getLogger("enkash_coins")
 _LOOK_AHEAD = 4
+_MAY_BE_APPLIED = frozenset({OutcomeStatus.APPLIED, OutcomeStatus.MISMATCHED, OutcomeStatus.UNKNOWN})
 
 
 class OutcomeStream(Generic[Item, Result]):
@@ -112,21 +113,32 @@ class OutcomeStream(Generic[Item, Result]):
         finished = bool(self._workers) and not self._working and not self._done
         if self._closed or finished:
             return
-        self._closed = True
-        self._done.clear()
-        self._failure = failure
-        if self._under_way:
-            _log.warning("a stream was closed with %d rows under way: they may have been applied", self._under_way)
+        self._close(failure)
         for worker in self._workers:
             worker.cancel()
         _wake_all(self._consumers)
         await asyncio.gather(*self._workers, return_exceptions=True)
 
+    def _close(self, failure: Exception | None) -> None:
+        """Let nobody take another outcome, and tell the log of rows whose fate nobody will hear of."""
+        self._closed = True
+        self._failure = failure
+        untaken = [outcome for outcome in self._done if outcome.status in _MAY_BE_APPLIED]
+        self._done.clear()
+        if self._under_way or untaken:
+            _log.warning(
+                "a stream was closed with %d rows under way and %d outcomes not taken: they may have been applied",
+                self._under_way,
+                len(untaken),
+            )
+        for outcome in untaken:  # an allocation's id may be known to nobody else; of rows under way each call tells it
+            request_id = getattr(outcome.result or outcome.error, "request_id", None)
+            if request_id is not None:
+                _log.warning("allocate %s, but its outcome was not taken: request id %s", outcome.status, request_id)
+
     def _start_or_end(self) -> None:
         if self._service_closed() and (self._done or not self._workers):
-            self._closed = True
-            self._done.clear()
-            self._failure = ServiceClosed("the service was closed while this stream was open")
+            self._close(ServiceClosed("the service was closed while this stream was open"))
         if self._closed or self._workers:
             return
         # Somebody has to refer to a stream that is left by `break`: the event loop holds its tasks only weakly.

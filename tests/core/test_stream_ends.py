@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from enkash_coins import (
+    CoinAllocation,
     CoinEventConfig,
     CoinEventService,
     CoinEventUpdate,
@@ -148,7 +149,26 @@ async def test_cutting_rows_off_is_said(caplog: pytest.LogCaptureFixture) -> Non
         assert await waiter == []
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.message == "a stream was closed with 3 rows under way: they may have been applied"
+    assert (
+        record.message
+        == "a stream was closed with 3 rows under way and 0 outcomes not taken: they may have been applied"
+    )
+
+
+async def test_outcomes_that_nobody_took_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Who leaves a stream early does not hear of rows that were applied meanwhile: the log does, with the ids of
+    allocations.
+    """
+    given = [CoinAllocation(company_id="C", event="E", user_id=f"U{n}", request_id=f"order-{n}") for n in range(3)]
+    transport = MockTransport([answer("Done"), Response(404), answer("Done")])
+    async with CoinEventService(transport) as coins, coins.allocate_many(given, concurrency=1) as stream:
+        assert (await anext(stream)).ok
+        for _turn in range(20):
+            await asyncio.sleep(0)
+    assert [record.message for record in caplog.records] == [
+        "a stream was closed with 0 rows under way and 1 outcomes not taken: they may have been applied",
+        "allocate applied, but its outcome was not taken: request id order-2",
+    ]
 
 
 async def test_closing_the_service_ends_its_streams_with_an_error() -> None:
