@@ -14,6 +14,8 @@ class Lost(Enum):
     """How the client is left without an answer."""
 
     NO_CONNECTION = auto()  # nothing leaves
+    NO_CONNECTION_IN_TIME = auto()  # nothing leaves until the client's time is over
+    NO_TLS = auto()  # the handshake fails: nothing leaves
     DISCONNECT = auto()  # the connection ends when the request has arrived
     SILENCE = auto()  # nothing ever comes
 
@@ -26,12 +28,17 @@ class Fate:
         effect: whether the API carries it out.
         after: seconds from its arrival until then; more than the client's timeout makes it a late one.
         reply: what the client sees; ``None`` for the API's own answer.
+        early: whether a response comes before the effect, as from a proxy that has given up on the API.
     """
 
     effect: bool = True
     after: float = 0.0
     reply: Response | Lost | None = None
+    early: bool = False
 
+
+# With these nothing leaves the client.
+NOTHING_LEAVES: Final = (Lost.NO_CONNECTION, Lost.NO_CONNECTION_IN_TIME, Lost.NO_TLS)
 
 FINE: Final = Fate()
 NO_CONNECTION: Final = Fate(effect=False, reply=Lost.NO_CONNECTION)

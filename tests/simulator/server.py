@@ -9,7 +9,15 @@ from typing import Final, Literal
 
 import orjson
 
-from enkash_coins.errors import ConnectError, Disconnected, EnkashError, ServiceClosed, TimedOut
+from enkash_coins.errors import (
+    ConnectError,
+    ConnectTimedOut,
+    Disconnected,
+    EnkashError,
+    ServiceClosed,
+    TimedOut,
+    TlsError,
+)
 from enkash_coins.layers.auth import Auth
 from enkash_coins.layers.pacing import Pacing
 from enkash_coins.password_grant import PasswordGrant
@@ -23,7 +31,7 @@ from enkash_coins.service import CoinEventService
 from enkash_coins.settings import checked_rate, checked_seconds, checked_width
 from enkash_coins.tokens import StaticToken, TokenSource
 from enkash_coins.transport import Headers, Request, Response, Transport, mark_harmless
-from tests.simulator.fates import FINE, Decide, Fate, Lost, Seen
+from tests.simulator.fates import FINE, NOTHING_LEAVES, Decide, Fate, Lost, Seen
 
 _EPOCH: Final = 1_800_000_000  # what the server's calendar shows at second 0
 _RIGHT: Final = Credentials("client", "client-secret", "user", "password")
@@ -42,6 +50,7 @@ class ModelledServer:
 
     Attributes:
         log: every request that arrived, in order of arrival.
+        applied: every request that the API carried out with success, in the order in which it did.
         calls: how many left, by operation.
         in_flight, most_in_flight: requests whose clients wait for the answer.
     """
@@ -60,6 +69,7 @@ class ModelledServer:
         self.fate = fate
         self.login = Login(_RIGHT, life=token_life, claimed_life=token_life if expires_in is None else expires_in)
         self.log: list[Seen] = []
+        self.applied: list[Seen] = []
         self.calls: Counter[str] = Counter()
         self.in_flight = self.most_in_flight = 0
         self._world = World(configs, seed=seed, dedupe=False)
@@ -110,6 +120,8 @@ class ModelledServer:
         self.log.append(seen)
         if fate.reply is Lost.DISCONNECT:
             _give(answer, Disconnected("the modelled connection ended without an answer"))
+        if fate.early and isinstance(fate.reply, Response):
+            self._reply(fate.reply, way, answer)
         if fate.after:
             loop.call_later(fate.after, self._act, seen, fate, way, answer)
         else:
@@ -121,12 +133,18 @@ class ModelledServer:
         if fate.effect:
             own = self._carry_out(seen.request)
             seen.status = own.status
-            seen.applied = loop.time() if own.status == 200 else None
+            if own.status == 200:
+                seen.applied = loop.time()
+                self.applied.append(seen)
             if reply is None:
                 reply = Response(own.status, {"Content-Type": own.content_type, **dict(own.headers)}, own.body)
-        if isinstance(reply, Response):
-            dated = Response(reply.status, {**reply.headers, "Date": self.date(loop.time())}, reply.body)
-            loop.call_later(way, _give, answer, dated)
+        if isinstance(reply, Response) and not fate.early:
+            self._reply(reply, way, answer)
+
+    def _reply(self, reply: Response, way: float, answer: asyncio.Future[Response | EnkashError]) -> None:
+        loop = asyncio.get_running_loop()
+        dated = Response(reply.status, {**reply.headers, "Date": self.date(loop.time())}, reply.body)
+        loop.call_later(way, _give, answer, dated)
 
     def _carry_out(self, request: Request) -> Answer:
         now = asyncio.get_running_loop().time()
@@ -155,45 +173,57 @@ class ModelledWire:
         self._timeout = timeout
         self._shared = shared
         self._closed = False
-        self._open: set[asyncio.Future[Response | EnkashError]] = set()
+        self._dead = False
+        self._open: dict[asyncio.Future[Response | EnkashError], EnkashError] = {}
 
     async def send(self, request: Request, /) -> Response:
         """Send once; what has left goes its way even if the client no longer waits."""
         if self._closed:
             raise ServiceClosed("the modelled wire was closed")
+        if self._dead:
+            await asyncio.Event().wait()
         server, loop = self._server, asyncio.get_running_loop()
         seen, fate = server.leave(request)
         way = server.way()
         answer: asyncio.Future[Response | EnkashError] = loop.create_future()
+        timeout = request.limits.timeout or self._timeout
+        late: EnkashError = TimedOut(f"no modelled answer within {timeout:g} s")
+        if fate.reply in NOTHING_LEAVES:
+            late = ConnectTimedOut(f"no modelled connection within {timeout:g} s")
         if fate.reply is Lost.NO_CONNECTION:
             loop.call_later(way, _give, answer, ConnectError("no modelled connection"))
-        else:
+        elif fate.reply is Lost.NO_TLS:
+            loop.call_later(way, _give, answer, TlsError("no modelled handshake"))
+        elif fate.reply is not Lost.NO_CONNECTION_IN_TIME:
             loop.call_later(way, server.arrive, seen, fate, way, answer)
-        timeout = request.limits.timeout or self._timeout
-        late = TimedOut(f"no modelled answer within {timeout:g} s")
         limit = loop.call_later(timeout, _give, answer, late)
-        self._open.add(answer)
+        closed = "the modelled connection was closed"
+        self._open[answer] = ConnectError(closed) if fate.reply in NOTHING_LEAVES else Disconnected(closed)
         server.in_flight += 1
         server.most_in_flight = max(server.most_in_flight, server.in_flight)
         try:
             outcome = await answer
         except asyncio.CancelledError as cut_off:
-            if fate.reply is Lost.NO_CONNECTION:
+            if fate.reply in NOTHING_LEAVES:
                 mark_harmless(cut_off)
             raise
         finally:
             limit.cancel()
-            self._open.discard(answer)
+            del self._open[answer]
             server.in_flight -= 1
         if isinstance(outcome, EnkashError):
             raise outcome
         return outcome
 
+    def die(self) -> None:
+        """The client's process ends: what has left goes its way, and nothing more leaves."""
+        self._dead = True
+
     async def aclose(self) -> None:
         """Cut off what is under way."""
         self._closed = True
-        for answer in () if self._shared else list(self._open):
-            _give(answer, Disconnected("the modelled connection was closed"))
+        for answer, cut_off in () if self._shared else list(self._open.items()):
+            _give(answer, cut_off)
 
 
 def client(
