@@ -205,7 +205,10 @@ class Simulation:
             one.tasks.add(task)
             if dice.random() < 0.15:
                 self.done["simulation: cancellations"] += 1
-                loop.call_later(dice.choice((0.0, dice.uniform(0, 0.4), dice.uniform(0, 8))), task.cancel)
+                if dice.random() < 0.5:
+                    loop.call_later(dice.choice((0.0, dice.uniform(0, 0.4), dice.uniform(0, 8))), task.cancel)
+                else:
+                    self._cancel_at_an_event(task, turns=dice.randint(0, 6))
             await asyncio.wait([task])
             one.tasks.discard(task)
             if not task.cancelled():
@@ -215,6 +218,20 @@ class Simulation:
             pause = dice.random()
             if pause < 0.3:
                 await asyncio.sleep(pause * 10 if pause < 0.28 else 70.0)
+
+    def _cancel_at_an_event(self, task: asyncio.Task[None], *, turns: int) -> None:
+        """Cancel it at the very instant of something that is due: an answer, an end of a wait, an arrival."""
+        loop: Any = asyncio.get_running_loop()
+        due = sorted(timer.when() for timer in loop._scheduled if not timer.cancelled())
+        when = self._dice.choice(due[:10]) if due else loop.time()
+
+        def cancel(turns: int) -> None:
+            if turns:
+                loop.call_soon(cancel, turns - 1)
+            else:
+                task.cancel()
+
+        loop.call_at(when, cancel, turns)
 
     def _called(self, one: Client, operation: str, *, replay: bool = False, stream: int = -1, row: int = -1) -> Call:
         self.done["simulation: operations"] += 1
