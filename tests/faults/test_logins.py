@@ -1,0 +1,174 @@
+"""The bound that keeps the account from being locked: in every story, and in processes that are killed."""
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
+from typing import Final
+
+import orjson
+import pytest
+
+from enkash_coins import (
+    ConnectError,
+    EnkashError,
+    MemoryGuard,
+    PasswordGrant,
+    Request,
+    Response,
+    TimedOut,
+    Token,
+)
+from enkash_coins.sandbox import Fault, Sandbox
+from tests.faults.cases import Cases, is_full
+from tests.simulator.clock import VirtualClockLoop, run_virtual
+from tests.wire.test_shared_guard import go, grant, one, worker
+
+LIFE: Final = 70  # seconds of a token; longer than the pause between doubtful logins
+EVENTS: Final = ("ok", "refused", "timeout", "5xx", "not sent", "401 from the API", "expiry", "crash")
+LOGINS: Final = frozenset({"ok", "refused", "timeout", "5xx", "not sent", "crash"})
+
+
+class Endpoint:
+    """The token endpoint, as the next event has it."""
+
+    def __init__(self) -> None:
+        self.event = ""
+        self.reached = False  # by the latest login, or at least it left
+
+    async def send(self, request: Request, /) -> Response:
+        self.reached = self.event != "not sent"
+        match self.event:
+            case "ok":
+                return Response(200, {}, orjson.dumps({"access_token": "a-token", "expires_in": LIFE}))
+            case "refused":
+                return Response(400, {}, b'{"error":"invalid_grant"}')
+            case "5xx":
+                return Response(502)
+            case "timeout":
+                raise TimedOut("no answer")
+            case "not sent":
+                raise ConnectError("no connection")
+        await asyncio.Event().wait()  # until it crashes
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+class Life:
+    """One account's story, lived by real grants on a guard that outlives them, beside what the documents say of it.
+
+    Told from the past alone: which logins left, how they ended, and when.
+    """
+
+    def __init__(self) -> None:
+        self._guard = MemoryGuard()
+        self._endpoint = Endpoint()
+        self._grant = self._new()
+        self._token: Token | None = None
+        self._past: list[tuple[str, float]] = []
+
+    def _new(self) -> PasswordGrant:
+        return PasswordGrant("client", "secret", "user", "password", guard=self._guard)
+
+    async def meet(self, event: str) -> None:
+        """Let it happen; raises if more or less was let out than may be."""
+        if event == "expiry":
+            await asyncio.sleep(LIFE)
+            return
+        if event == "401 from the API":
+            if self._token is not None:
+                self._grant.refused(self._token)
+            return
+        now = asyncio.get_running_loop().time()
+        needed = self._grant._token is None or now >= (self._grant._token.expires_at or 0)
+        allowed = needed and self._allowed(now)
+        self._endpoint.event, self._endpoint.reached = event, False
+        asking = asyncio.ensure_future(self._grant.token(self._endpoint))
+        if event == "crash":
+            for _turn in range(6):
+                await asyncio.sleep(0)
+            await self._crash(asking)
+        else:
+            with suppress(EnkashError):
+                self._token = await asking
+        if event != "not sent":
+            assert self._endpoint.reached == allowed, event
+        if allowed and event != "not sent":
+            self._past.append((event, now))
+
+    async def _crash(self, asking: "asyncio.Future[Token]") -> None:
+        asking.cancel()
+        doomed = [asking, *([self._grant._login] if self._grant._login else ())]
+        for task in doomed:
+            task.cancel()
+        await asyncio.gather(*doomed, return_exceptions=True)
+        self._grant, self._token = self._new(), None
+
+    def _allowed(self, now: float) -> bool:
+        worked = [place for place, (event, _) in enumerate(self._past) if event == "ok"]
+        doubts = [when for event, when in self._past[worked[-1] + 1 if worked else 0 :] if event != "refused"]
+        if any(event == "refused" for event, _ in self._past):
+            return False
+        if len(doubts) < 2:
+            return True
+        return bool(worked) and now >= doubts[-1] + 60
+
+    def check(self) -> None:
+        """What Enkash counts as failures in a row stays below what locks the account, as far as that can be known."""
+        worked = any(event == "ok" for event, _ in self._past)
+        assert sum(event == "refused" for event, _ in self._past) <= 1
+        assert worked or sum(event != "ok" for event, _ in self._past) <= 2
+
+
+@pytest.mark.parametrize("first", EVENTS)
+def test_every_story_of_an_account(first: str, tally: Counter[str]) -> None:
+    """Every sequence of answers, expiries and crashes lets out exactly the logins that the rules allow, and credentials
+    that never worked fail twice at most.
+    """
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualClockLoop)
+        for length in range(6 if is_full() else 4):
+            for rest in product(EVENTS, repeat=length):
+                loop.rounds_left = 1000
+                life = Life()
+                for event in (first, *rest):
+                    await life.meet(event)
+                life.check()
+                tally["logins: stories"] += 1
+
+    run_virtual(run())
+
+
+@pytest.mark.parametrize("proven", [False, True], ids=["never proven", "proven"])
+async def test_processes_that_are_killed(*, proven: bool, tmp_path: Path, cases: Cases, tally: Counter[str]) -> None:
+    """However many processes share a file and are killed at whatever instant: two failed logins in all, and for
+    credentials that have worked two within a minute.
+    """
+    async with Sandbox(10) as sandbox:
+        for case, dice in cases(short=1, full=8):
+            path = tmp_path / f"guard-{case}.json"
+            if proven:
+                sandbox.faults.clear()
+                assert await one(sandbox, path) == "fine"
+            before = sandbox.calls["token"]
+            sandbox.faults[:] = [Fault("hang", on="token")]
+            for _ in range(20):
+                async with worker(sandbox, path) as first, worker(sandbox, path) as second:
+                    await asyncio.gather(go(first), go(second))
+                    await asyncio.sleep(dice.uniform(0.0, 0.5))
+                    first.kill()
+                    await asyncio.sleep(dice.uniform(0.0, 0.2))
+                    second.kill()
+                    tally["logins: processes killed"] += 2
+                if (await grant(path).history()).doubtful >= 2:
+                    break
+            history = await grant(path).history()
+            assert await one(sandbox, path) == "LoginSuspended"
+            assert (history.doubtful, history.failed, history.proven) == (2, 2, proven)
+            assert sandbox.calls["token"] - before <= 2, "a login that was sent without having been charged"
+    assert not sandbox.locked
