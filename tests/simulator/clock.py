@@ -47,6 +47,8 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         self.rounds_left = 300_000
         self._now = 0.0
         self._troubles: list[dict[str, Any]] = []
+        self._scheduled: list[asyncio.TimerHandle]  # asyncio's own, as is the next
+        self._clock_resolution: float
         super().__init__(_Jump(self))
 
     def time(self) -> float:
@@ -62,6 +64,10 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         if seconds is None or not self.rounds_left:
             raise Deadlock(f"at second {self._now:g} of the virtual clock all wait for ever:\n{self._who_waits()}")
         self._now += seconds
+        # asyncio lets a timer fire up to a nanosecond early. Whoever then waits for the rest, and others beside him who
+        # do the same, would go round for ever, if no time passed.
+        if self._scheduled and self._now < self._scheduled[0].when() < self._now + self._clock_resolution:
+            self._now = self._scheduled[0].when()
 
     def run_in_executor(self, executor: object, func: object, *args: object) -> NoReturn:
         """Refused: a thread would take real time."""

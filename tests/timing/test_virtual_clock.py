@@ -88,3 +88,22 @@ async def test_sockets_are_refused() -> None:
         near.setblocking(False)
         with pytest.raises(RuntimeError, match="cannot wait for sockets"):
             await asyncio.get_running_loop().sock_recv(near, 1)
+
+
+async def test_waits_shorter_than_the_clock_can_tell_come_to_an_end() -> None:
+    """A timer may fire up to a nanosecond early: tasks that then wait for the rest get on, however many they are."""
+    loop = asyncio.get_running_loop()
+    gate = loop.time() + 0.3
+
+    async def wait(turns: int) -> None:
+        for _ in range(turns):  # so that in every turn of the loop one of them is ready
+            await asyncio.sleep(0)
+        for _ in range(100):
+            if loop.time() >= gate:
+                return
+            await asyncio.sleep(gate - loop.time())
+        raise AssertionError("round and round")
+
+    await asyncio.sleep(0.3 - 1e-10)
+    await asyncio.gather(*[wait(turns) for turns in range(5)])
+    assert loop.time() == pytest.approx(gate)
