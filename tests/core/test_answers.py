@@ -1,5 +1,8 @@
 """Status and envelope become a typed error, or a payload."""
 
+import time
+from email.utils import formatdate
+
 import pytest
 
 from enkash_coins import ApiError, MalformedResponse, OperationFailed, Response, errors
@@ -197,3 +200,11 @@ def test_a_key_that_repeats_its_value_is_read() -> None:
     """Nothing is to be guessed, so nothing is wrong."""
     assert read_envelope(b'{"response_code":0,"response_code":0,"payload":3,"payload":3}').payload == 3
     assert read_envelope(b'{"response_code" : 0, "payload" : [{"a" : 1}], "message" : "a\\":1"}').payload == [{"a": 1}]
+
+
+def test_a_date_to_come_back_at_is_read_by_our_clock_if_the_answer_shows_none() -> None:
+    """A CDN's page may have no ``Date``: then it is the seconds from now."""
+    later = formatdate(time.time() + 40, usegmt=True)
+    with pytest.raises(ApiError) as caught:
+        read_payload(Response(429, {"Retry-After": later}), "get")
+    assert caught.value.retry_after == pytest.approx(40, abs=2)

@@ -134,6 +134,16 @@ def test_a_suspension_says_when_it_ends(age: float, wait: float) -> None:
     assert f"{caught.value.retry_at:%H:%M:%S} UTC" in str(caught.value)
 
 
+def test_a_suspension_for_ever_says_why() -> None:
+    """The message is all that a person has to go by."""
+    with pytest.raises(LoginSuspended) as caught:
+        admit(LoginHistory(doubtful=2, latest=1000.0), 2000.0)
+    assert str(caught.value) == (
+        "2 logins without a clear answer, with credentials that never worked:"
+        " no further one, because a third failure would lock the account"
+    )
+
+
 def test_a_minute_is_over_at_its_end() -> None:
     """At sixty seconds sharp the next login may go out, and starts the next minute."""
     charged = admit(PROVEN, 1060.0)

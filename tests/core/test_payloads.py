@@ -16,9 +16,10 @@ from enkash_coins import (
     EnkashError,
     MalformedResponse,
     Response,
+    codec,
     endpoints,
 )
-from enkash_coins.codec import Unreadable, loads
+from enkash_coins.codec import Unreadable, loads, read_config, update_body
 from enkash_coins.testing import answer
 
 GIFT = CoinAllocation(company_id="CEK1", event="REFERRAL_EVENT", user_id="EK1", request_id="order-7")
@@ -66,6 +67,53 @@ def reason(operation: str, payload: object) -> str:
     assert error.__cause__ is None
     assert error.__context__ is None
     return str(error)
+
+
+@pytest.fixture
+def _made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The converter made now and not when the package was imported: else no mutant of its making would ever run."""
+    converter = codec._make_converter()
+    monkeypatch.setattr(codec, "_converter", converter)
+    monkeypatch.setattr(codec, "_unstructure_update", converter.get_unstructure_hook(CoinEventUpdate))
+
+
+@pytest.mark.usefixtures("_made_anew")
+def test_the_converter_reads_every_field() -> None:
+    """What is documented, what is not, and what may be missing."""
+    config = read_config({**PAYLOAD, "companyId": "CEK1", "since": "June", "coin_config_id": "?"})
+    assert config == CoinEventConfig("WCC024845", "DEFAULT", "INVOICE_PAYMENT", 10, "CEK1")
+    assert config.extra == {"since": "June", "coin_config_id": "?"}
+    for company in ({}, {"companyId": None}):
+        config = read_config({**PAYLOAD, **company, "since": "June"})
+        assert config == CoinEventConfig("WCC024845", "DEFAULT", "INVOICE_PAYMENT", 10, None)
+
+
+@pytest.mark.usefixtures("_made_anew")
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ([], "payload is not an object"),
+        ({**PAYLOAD, "amount": True}, "payload.amount is not an integer"),
+        ({**PAYLOAD, "event": 5}, "payload.event is not a string"),
+        ({**PAYLOAD, "companyId": 5}, "payload.company_id is not a string"),
+        ({**PAYLOAD, "coinConfigId": None}, "payload.coin_config_id is not a string"),
+        ({"coinConfigId": "W", "amount": "1"}, "payload.configuration is missing; payload.event is missing;"),
+    ],
+    ids=repr,
+)
+def test_the_converter_says_what_is_wrong(payload: object, reason: str) -> None:
+    """Where, and why; several things in one line."""
+    with pytest.raises(Unreadable) as caught:
+        read_config(payload)
+    assert str(caught.value).startswith(reason)
+
+
+@pytest.mark.usefixtures("_made_anew")
+def test_the_converter_writes_what_is_set() -> None:
+    """By the API's names; the id stands in the path, and what is unset nowhere."""
+    assert update_body(CoinEventUpdate("WCC1", amount=0)) == b'{"amount":0}'
+    every = CoinEventUpdate("WCC1", amount=5, configuration="CUSTOM", company_id="CEK1", event="E")
+    assert update_body(every) == b'{"amount":5,"configuration":"CUSTOM","companyId":"CEK1","event":"E"}'
 
 
 @pytest.mark.parametrize("operation", CONFIGS)

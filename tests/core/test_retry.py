@@ -1,5 +1,6 @@
 """When a request is sent again: the decision as a table, and how long it waits."""
 
+import re
 from itertools import product
 from typing import Any
 
@@ -105,6 +106,13 @@ def test_a_refused_token_is_replaced_once(
     error = errors.Unauthorized("401", status=401)
     error._renewed = at_hand
     assert next_delay(POLICY, error, replayable=replayable, failures=failures, renewed=renewed) == delay
+
+
+def test_a_call_whose_token_was_not_renewed_yet_may_have_it_renewed() -> None:
+    """That is what is meant when nothing else is said."""
+    error = errors.Unauthorized("401", status=401)
+    error._renewed = True
+    assert next_delay(POLICY, error, replayable=False, failures=1) == 0.0
 
 
 def test_uncounted_failures_lengthen_the_wait_but_use_up_nothing() -> None:
@@ -213,5 +221,5 @@ NO_NUMBERS: tuple[object, ...] = (float("nan"), float("inf"), -1, -0.001, "2", N
 def test_a_policy_without_sense_is_refused_by_name(name: str, bad: object) -> None:
     """A policy that would retry for ever, or never know when to stop, is refused where it is made."""
     make: Any = RetryPolicy
-    with pytest.raises(InvalidRequest, match=rf"^RetryPolicy: {name}="):
+    with pytest.raises(InvalidRequest, match=rf"^RetryPolicy: {name}={re.escape(ascii(bad))} is not "):
         make(**{name: bad})

@@ -7,6 +7,7 @@ import pytest
 from enkash_coins import InvalidRequest, __version__
 from enkash_coins.settings import (
     checked_cookies,
+    checked_deadline,
     checked_proxy,
     checked_rate,
     checked_seconds,
@@ -117,7 +118,7 @@ def test_a_cookie_value_that_cannot_be_sent_is_refused_unseen(value: str) -> Non
     assert "same" not in str(caught.value)
 
 
-NO_POSITIVE_NUMBERS = [0, 0.0, -1, -0.5, float("nan"), float("inf"), True, False, "5", "", [5], b"5"]
+NO_POSITIVE_NUMBERS = [0, 0.0, -1, -0.5, float("nan"), float("inf"), 1e9, True, False, "5", "", [5], b"5"]
 
 
 @pytest.mark.parametrize("bad", [*NO_POSITIVE_NUMBERS, None], ids=repr)
@@ -125,6 +126,14 @@ def test_seconds_are_positive_and_finite(bad: object) -> None:
     """There is no "no time limit": a call that never ends is never wanted."""
     with pytest.raises(InvalidRequest, match=r"^timeout: .* is not a positive number of seconds$"):
         checked_seconds("timeout", bad)
+
+
+@pytest.mark.parametrize("bad", NO_POSITIVE_NUMBERS, ids=repr)
+def test_a_deadline_is_positive_and_finite_or_absent(bad: object) -> None:
+    """``None`` is no limit; zero would be no call."""
+    assert checked_deadline(None) is None
+    with pytest.raises(InvalidRequest, match=r"^deadline: .* is not a positive number of seconds$"):
+        checked_deadline(bad)
 
 
 @pytest.mark.parametrize("bad", NO_POSITIVE_NUMBERS, ids=repr)
