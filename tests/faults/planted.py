@@ -87,6 +87,12 @@ BUGS: Final = (
         (SIMULATION,),
     ),
     Bug(
+        "a success that shows other values read as applied",
+        "(item.amount is UNSET or item.amount == answered.amount)",
+        "True",
+        (SIMULATION,),
+    ),
+    Bug(
         "a cancelled write in doubt kept from the log",
         "if doubt or not was_harmless(cut_off):",
         "if doubt:",

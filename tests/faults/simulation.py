@@ -27,7 +27,7 @@ from enkash_coins import (
 from enkash_coins.layers.auth import Auth
 from enkash_coins.layers.pacing import Pacing
 from tests.faults.calls import WRITES, Belief, Call, number_of, violations
-from tests.faults.troubles import LONGEST_DELAY, OF_LOGINS, RARE, TIMEOUT, TROUBLES
+from tests.faults.troubles import LONGEST_DELAY, OF_LOGINS, OTHER, RARE, TIMEOUT, TROUBLES
 from tests.simulator.clock import run_virtual
 from tests.simulator.fates import FINE, Fate, Seen
 from tests.simulator.server import ModelledServer, ModelledWire, client
@@ -41,7 +41,7 @@ _client: ContextVar[int] = ContextVar("_client", default=-1)
 
 BELIEFS: Final = {
     OutcomeStatus.APPLIED: Belief.APPLIED,
-    OutcomeStatus.MISMATCHED: Belief.APPLIED,
+    OutcomeStatus.MISMATCHED: Belief.IN_DOUBT,
     OutcomeStatus.REJECTED: Belief.NOT_APPLIED,
     OutcomeStatus.NOT_SENT: Belief.NOT_APPLIED,
     OutcomeStatus.UNKNOWN: Belief.IN_DOUBT,
@@ -260,7 +260,7 @@ class Simulation:
         coins, call.out_of = self._view(one)
         call.began = loop.time()
         try:
-            await self._perform(coins, call)
+            as_asked = await self._perform(coins, call)
         except EnkashError as error:
             call.belief = Belief.IN_DOUBT if error.maybe_applied else Belief.NOT_APPLIED
             call.attempts = error.attempts
@@ -273,26 +273,31 @@ class Simulation:
             raise
         else:
             call.belief = Belief.APPLIED if call.operation in WRITES else Belief.NOT_APPLIED
+            if not as_asked:
+                call.belief = Belief.IN_DOUBT
         finally:
             call.ended = loop.time()
 
-    async def _perform(self, coins: CoinEventService, call: Call) -> None:
+    async def _perform(self, coins: CoinEventService, call: Call) -> bool:
+        """Whether the answer shows what was asked for; one that shows neither that nor a planted lie is wrong."""
         number = call.number
         match call.operation:
             case "get":
                 config = await coins.get(call.target)
-                if config.coin_config_id != call.target or not self._was(call, config.amount):
+                if config.amount != OTHER and not (
+                    config.coin_config_id == call.target and self._was(call, config.amount)
+                ):
                     self.wrong.append(f"somebody else's answer: {config}, {call}")
+                return True
             case "balance":
                 await coins.balance("EK1")
+                return True
             case "update":
                 config = await coins.update(call.target, amount=number)
-                if config.amount != number:
-                    self.wrong.append(f"somebody else's answer: {config}, {call}")
+                shown, asked = config.amount, number
             case "create":
                 config = await coins.create(company_id="CEK1", event=f"E{number}", amount=1, configuration="DEFAULT")
-                if config.event != f"E{number}":
-                    self.wrong.append(f"somebody else's answer: {config}, {call}")
+                shown, asked = config.amount if config.event == f"E{number}" else OTHER, 1
             case _:
                 receipt = await coins.allocate(
                     company_id="CEK1",
@@ -303,6 +308,10 @@ class Simulation:
                 )
                 if receipt.request_id != f"order-{number}":
                     self.wrong.append(f"another request id: {receipt}, {call}")
+                return True
+        if shown not in (asked, OTHER):
+            self.wrong.append(f"somebody else's answer: {config}, {call}")
+        return shown == asked
 
     def _was(self, call: Call, amount: int) -> bool:
         """Whether this config had this amount at some time during the call."""

@@ -11,7 +11,7 @@ from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate, Enka
 from tests.faults.calls import Belief, Call, number_of, residual, violations
 from tests.faults.cases import Cases
 from tests.faults.simulation import BELIEFS, simulate
-from tests.faults.troubles import LONGEST_DELAY, TIMEOUT, TROUBLES
+from tests.faults.troubles import LONGEST_DELAY, OTHER, TIMEOUT, TROUBLES
 from tests.simulator.clock import run_virtual
 from tests.simulator.fates import FINE, Fate, Seen
 from tests.simulator.server import ModelledServer, client
@@ -42,7 +42,8 @@ def test_the_same_seed_lives_the_same_life() -> None:
     assert life(1) == life(1) != life(2)
 
 
-async def _call(coins: CoinEventService, call: Call, *, row: bool) -> None:
+async def _call(coins: CoinEventService, call: Call, *, row: bool) -> bool:
+    """Whether the answer shows what was asked for."""
     name = f"{call.number}"
     match call.operation:
         case "get":
@@ -52,9 +53,10 @@ async def _call(coins: CoinEventService, call: Call, *, row: bool) -> None:
         case "update" if row:
             _told(call, await anext(coins.update_many([CoinEventUpdate(call.target, amount=call.number)])))
         case "update":
-            await coins.update(call.target, amount=call.number)
+            return (await coins.update(call.target, amount=call.number)).amount != OTHER
         case "create":
-            await coins.create(company_id="CEK1", event=f"E{name}", amount=1, configuration="DEFAULT")
+            config = await coins.create(company_id="CEK1", event=f"E{name}", amount=1, configuration="DEFAULT")
+            return config.amount != OTHER
         case _ if row:
             given = CoinAllocation(company_id="CEK1", event="R", user_id=f"U{name}", request_id=f"row-{name}")
             _told(call, await anext(coins.allocate_many([given])))
@@ -62,6 +64,7 @@ async def _call(coins: CoinEventService, call: Call, *, row: bool) -> None:
             await coins.allocate(
                 company_id="CEK1", event="R", user_id=f"U{name}", request_id=f"order-{name}", replay=call.replay
             )
+    return True
 
 
 def _told(call: Call, outcome: Outcome[Any, Any]) -> None:
@@ -96,13 +99,15 @@ def test_every_pair_of_faults(kind: str, tally: Counter[str]) -> None:
                 calls[call.number] = call
                 coins = client(server, timeout=TIMEOUT, retry=RetryPolicy(attempts=3, base=0.1))
                 try:
-                    await _call(coins, call, row=row)
+                    as_asked = await _call(coins, call, row=row)
                 except EnkashError as error:
                     call.belief = Belief.IN_DOUBT if error.maybe_applied else Belief.NOT_APPLIED
                     call.attempts = error.attempts
                 else:
                     if not row:
                         call.belief = Belief.APPLIED if call.requests else Belief.NOT_APPLIED
+                        if not as_asked:
+                            call.belief = Belief.IN_DOUBT
                 call.ended = loop.time()
                 await coins.aclose()
         await asyncio.sleep(LONGEST_DELAY)

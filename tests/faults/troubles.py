@@ -22,7 +22,13 @@ from tests.simulator.fates import (
 TIMEOUT: Final = 5.0  # of every client here, in virtual seconds
 LONGEST_DELAY: Final = 60.0  # a late request takes effect within so many
 _PAGE: Final = {"Content-Type": "text/html"}
+OTHER: Final = -1  # no call ever asks for this amount
+_OTHER: Final = {"coinConfigId": "WCC00001", "configuration": "DEFAULT", "event": "OTHER", "amount": OTHER}
 _NO: Final = {"payload": None, "response_code": 1, "response_message": "Insufficient balance"}
+
+
+def _json(body: object) -> Response:
+    return Response(200, {"Content-Type": "application/json"}, orjson.dumps(body))
 
 
 def _late(dice: Random) -> float:
@@ -83,9 +89,10 @@ TROUBLES: Final[dict[str, Callable[[Random], Fate]]] = {
     "412": lambda _: answered(412),
     "422": lambda _: answered(422),
     "418": lambda _: answered(418),
-    "a no in the envelope": lambda _: Fate(
-        effect=False, reply=Response(200, {"Content-Type": "application/json"}, orjson.dumps(_NO))
-    ),
+    "a no in the envelope": lambda _: Fate(effect=False, reply=_json(_NO)),
+    # a success that is none, as far as its values show
+    "other values before": lambda _: Fate(effect=False, reply=_json({"payload": _OTHER, "response_code": 0})),
+    "other values after": lambda _: Fate(reply=_json({"payload": _OTHER, "response_code": 0})),
     # nothing wrong but the time
     "slow": lambda dice: Fate(after=dice.uniform(0.1, TIMEOUT - 1)),
 }
