@@ -146,44 +146,46 @@ class OutcomeStream(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         self._working = self._width
         self._workers = [loop.create_task(self._work()) for _ in range(self._width)]
+        for worker in self._workers:
+            worker.add_done_callback(self._worker_ended)
 
-    async def _work(self) -> None:  # noqa: C901, PLR0912  # flat, because a frame more would cost every row
+    async def _work(self) -> None:  # flat, because a frame more would cost every row
         row: tuple[int, Item] | None = None
         key: str | None = None
-        try:
-            while row is not None or not self._exhausted:
+        while row is not None or not self._exhausted:
+            if row is None:
+                row = self._next_row() if self._async_rows is None else await self._next_async_row(self._async_rows)
                 if row is None:
-                    row = self._next_row() if self._async_rows is None else await self._next_async_row(self._async_rows)
-                    if row is None:
-                        if not self._exhausted:
-                            await _turn(self._pullers)
-                        continue
-                    key = self._key(row[1])
-                    if key is not None and not self._claim(key, row):
-                        row = None
-                        continue
-                self._under_way += 1
-                try:
-                    outcome = await self._perform(*row)
-                except asyncio.CancelledError:
-                    _raise_if_cancelled()
-                    self._end(RuntimeError("a row's call was cancelled from within"))
-                except Exception as error:  # noqa: BLE001  # no EnkashError: a wrong loop or a bug; iteration raises it
-                    self._end(error)
-                else:
-                    self._add(outcome)
-                finally:
-                    self._under_way -= 1
-                row = None if key is None else self._follower(key)
-        except BaseException:  # a cancel that nobody here asked for: iteration must not end as if complete
-            if not self._closed:
-                self._end(RuntimeError("a worker of this stream was ended from outside"))
-            raise
-        finally:
-            self._working -= 1
-            if not self._working:
-                self._started.discard(self)
-                _wake_all(self._consumers)
+                    if not self._exhausted:
+                        await _turn(self._pullers)
+                    continue
+                key = self._key(row[1])
+                if key is not None and not self._claim(key, row):
+                    row = None
+                    continue
+            self._under_way += 1
+            try:
+                outcome = await self._perform(*row)
+            except asyncio.CancelledError:
+                _raise_if_cancelled()
+                self._end(RuntimeError("a row's call was cancelled from within"))
+            except Exception as error:  # noqa: BLE001  # no EnkashError: a wrong loop or a bug; iteration raises it
+                self._end(error)
+            else:
+                self._add(outcome)
+            finally:
+                self._under_way -= 1
+            row = None if key is None else self._follower(key)
+
+    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
+        """Count it. A callback and not a ``finally``: one that is cancelled before it began never gets there."""
+        if not self._closed and (worker.cancelled() or worker.exception() is not None):
+            # Nobody here asked for that: iteration must not end as if complete.
+            self._end(RuntimeError("a worker of this stream was ended from outside"))
+        self._working -= 1
+        if not self._working:
+            self._started.discard(self)
+            _wake_all(self._consumers)
 
     def _claim(self, key: str, row: tuple[int, Item]) -> bool:
         """Whether nobody is at work on this id; if somebody is, he goes on with this row, in order."""

@@ -171,6 +171,29 @@ async def test_outcomes_that_nobody_took_are_said(caplog: pytest.LogCaptureFixtu
     ]
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["not begun", "at work"])
+async def test_workers_that_somebody_else_cancels_end_the_stream_with_an_error(*, begun: bool) -> None:
+    """Who cancels every task of a program, also those that have not begun, leaves no iterator waiting for ever, nor
+    taking this for the end of the rows.
+    """
+
+    async def hang(request: Request) -> Response:
+        await asyncio.Event().wait()
+        return as_asked(request)
+
+    async with CoinEventService(MockTransport(hang)) as coins:
+        stream = coins.update_many(rows("a", "b", "c"))
+        waiting = asyncio.ensure_future(anext(stream))
+        for _turn in range(5 if begun else 1):
+            await asyncio.sleep(0)
+        for worker in stream._workers:
+            worker.cancel()
+        async with asyncio.timeout(5):
+            with pytest.raises(RuntimeError, match="ended from outside"):
+                await waiting
+        assert not coins._streams
+
+
 async def test_closing_the_service_ends_its_streams_with_an_error() -> None:
     """Whoever iterates learns that the end is not the end of the rows."""
     coins = CoinEventService(MockTransport(as_asked))
