@@ -31,7 +31,7 @@ class Tracer:
         self.seen: Counter[Point] = Counter()
         self.hit: Counter[Point] = Counter()
         self._watched: asyncio.Task[Any] | None = None
-        self._waits = 0  # so often the watched task has waited
+        self._waits = 0  # so often the watched task has waited, or everyone
         self._cancel_at = -1
         self._turns = 0
         self._everyone = False
@@ -55,7 +55,7 @@ class Tracer:
         """Cancel this task when it waits for the n-th time (from 0), or so many turns of the loop later.
 
         Args:
-            everyone: and all others that wait within the package, as at the end of a program.
+            everyone: and all others that wait within the package, as at the end of a program; their waits count, too.
         """
         self._watched, self._waits, self._counting = task, 0, False
         self._cancel_at, self._turns, self._everyone = cancel_at, turns, everyone
@@ -71,11 +71,12 @@ class Tracer:
 
     def waits(self, task: asyncio.Task[Any] | None, coro: Coroutine[Any, Any, Any]) -> None:
         """A task has come to where it waits."""
-        self.seen.update(points(coro))
-        if task is not None and task is self._watched:
+        where = list(points(coro))
+        self.seen.update(where)
+        if self._watched is not None and (task is self._watched or (self._everyone and where)):
             self._waits += 1
             if self._waits == self._cancel_at + 1:
-                task.get_loop().call_soon(self._cancel, task, self._turns)
+                self._watched.get_loop().call_soon(self._cancel, self._watched, self._turns)
 
     def _cancel(self, task: asyncio.Task[Any], turns: int) -> None:
         if task.done():

@@ -25,6 +25,7 @@ ID: Final = "WCC00001"
 MARK: Final = 999_999
 OTHERS: Final = "WCC00009"  # read by the calls beside the one that is cancelled
 SLOTS: Final = 2
+TURNS: Final = range(4 if is_full() else 2)  # of the loop, from a task's wait to its cancellation
 LONGEST_END: Final = 8  # turns of the loop; a stream cancels its workers, which cut off their calls
 # What a call passes on its way; ``transports`` has a test of its own, on real sockets.
 MODULES: Final = (
@@ -269,7 +270,7 @@ def test_cancellation_at_every_await_point(hearing: Hearing, cases: Cases, tally
                 assert hearing.doubts == 1 or not applied, "silent"
 
     for _, dice in cases(short=1, full=12):
-        for name, turns, everyone in product(SCENARIOS, range(4), (False, True)):
+        for name, turns, everyone in product(SCENARIOS, TURNS, (False, True)):
             run_virtual(live(name, dice, turns, everyone=everyone))
     expected = {place: text for place, text in written(MODULES).items() if text not in NEVER_WAITS}
     missed = {f"{place}: {text}" for place, text in expected.items() if tracer.hit[place] < (20 if is_full() else 1)}

@@ -1,6 +1,7 @@
 """A cancellation at every await point of the wire, on real sockets: at once, final, and no socket is left."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Final
 
 import attrs
 
-from enkash_coins import CoinEventService, CoinEventUpdate, PasswordGrant
+from enkash_coins import CoinEventService, CoinEventUpdate, FileGuard, PasswordGrant
 from enkash_coins.layers.auth import Auth
 from enkash_coins.layers.pacing import Pacing
+from enkash_coins.secret import Secret
 from enkash_coins.transports.aiohttp import AiohttpTransport
 from tests.faults.await_points import Tracer, written
 from tests.faults.cases import Cases, is_full
@@ -18,7 +20,7 @@ from tests.wire.calls import CALLS
 from tests.wire.failures import client_tls, server_tls
 from tests.wire.server import CONFIG, Exchange, Peer, Server, Step, envelope, http, well
 
-MODULES: Final = ("transports/aiohttp.py", "transports/connectors.py", "transports/time_limit.py")
+MODULES: Final = ("transports/aiohttp.py", "transports/connectors.py", "transports/time_limit.py", "file_guard.py")
 NEVER_WAITS: Final = {
     "await self._move_in(moved)": "what it lets go is closed already",
     "await _drop(old, moved)": "the same",
@@ -26,6 +28,7 @@ NEVER_WAITS: Final = {
 }
 SLOTS: Final = 3
 LONGEST_END: Final = 10  # turns of the loop
+numbers = itertools.count()
 
 
 async def some_turns(_: Peer) -> None:
@@ -75,11 +78,16 @@ async def _come_and_go(coins: CoinEventService) -> None:
 
 @attrs.frozen
 class Scenario:
-    """Something that is cancelled, and how the server answers it."""
+    """Something that is cancelled, and how the server answers it.
+
+    Attributes:
+        guarded: by a file that somebody else holds at first.
+    """
 
     work: Callable[[CoinEventService], Awaitable[object]]
     script: Callable[[Exchange], Sequence[Step]] = pieces
     tls: bool = False
+    guarded: bool = False
 
 
 SCENARIOS: Final = {
@@ -87,6 +95,7 @@ SCENARIOS: Final = {
     "a large answer": Scenario(CALLS["get"], large),
     "over TLS": Scenario(CALLS["update"], tls=True),
     "with extra bytes": Scenario(_twice, extra),
+    "a shared guard": Scenario(CALLS["update"], well, guarded=True),
     "a stream": Scenario(_stream, well),
     "a service that is left": Scenario(_come_and_go, tls=True),
 }
@@ -106,10 +115,25 @@ def wire_of(coins: CoinEventService) -> AiohttpTransport:
     return auth._inner._inner
 
 
-async def trial(server: Server, scenario: Scenario, tracer: Tracer, cancel_at: int, turns: int) -> bool:
-    """Whether it came to the cancellation; whatever is wrong is raised."""
+async def hold_on(path: Path) -> None:
+    """Have the file for a little longer than one look at it takes."""
+    async with FileGuard(path).hold(Secret(b"somebody else")):
+        await asyncio.sleep(0.07)
+
+
+async def trial(server: Server, scenario: Scenario, tracer: Tracer, when: tuple[int, int], folder: Path) -> bool:
+    """Whether it came to the cancellation; whatever is wrong is raised.
+
+    Args:
+        when: at which wait, and how many turns of the loop after that.
+    """
+    cancel_at, turns = when
     tls = client_tls() if scenario.tls else None
-    auth = PasswordGrant("i", "s", "u", "p")
+    path = folder / f"{next(numbers)}.json"
+    auth = PasswordGrant("i", "s", "u", "p", guard=FileGuard(path) if scenario.guarded else None)
+    holder = asyncio.create_task(hold_on(path)) if scenario.guarded else None
+    if holder is not None:
+        await asyncio.sleep(0.02)
     coins = CoinEventService.connect(server.url, auth=auth, ssl_context=tls, concurrency=SLOTS)
     async with coins:
 
@@ -118,7 +142,7 @@ async def trial(server: Server, scenario: Scenario, tracer: Tracer, cancel_at: i
 
         task = asyncio.create_task(work())
         tracer.watch(task, cancel_at=cancel_at, turns=turns, everyone=bool(turns % 2))
-        await asyncio.wait([task])
+        await asyncio.wait([task, *([holder] if holder else ())])
         if not tracer.cancelled:
             return False
         assert task.cancelled(), "it was not let through"
@@ -142,7 +166,7 @@ async def trial(server: Server, scenario: Scenario, tracer: Tracer, cancel_at: i
     return True
 
 
-async def test_cancellation_on_real_sockets(cases: Cases, tally: Counter[str]) -> None:
+async def test_cancellation_on_real_sockets(cases: Cases, tally: Counter[str], tmp_path: Path) -> None:
     """Wherever the wire waits: it ends within a few turns of the loop, its connection comes back or is closed, the
     client works on, and in the end no descriptor is left.
     """
@@ -150,12 +174,12 @@ async def test_cancellation_on_real_sockets(cases: Cases, tally: Counter[str]) -
     for _ in cases(short=1, full=10):
         for scenario in SCENARIOS.values():
             async with Server(scenario.script, tls=server_tls() if scenario.tls else None) as server:
-                await trial(server, scenario, tracer, -1, 0)  # whatever is opened once is open now
+                await trial(server, scenario, tracer, (-1, 0), tmp_path)  # whatever is opened once is open now
                 before = descriptors()
                 tracer.install(asyncio.get_running_loop())
-                for turns in range(4):
+                for turns in range(4 if is_full() else 2):
                     cancel_at = 0
-                    while await trial(server, scenario, tracer, cancel_at, turns):
+                    while await trial(server, scenario, tracer, (cancel_at, turns), tmp_path):
                         tally["cancellations: on real sockets"] += 1
                         cancel_at += 1
                         assert cancel_at < 300
