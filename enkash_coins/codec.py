@@ -13,7 +13,7 @@ import orjson
 from cattrs import Converter, transform_error
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from enkash_coins.models import CoinEventConfig, CoinEventUpdate, Unset
+from enkash_coins.models import CoinEventConfig, CoinEventUpdate
 
 _KNOWN_KEYS = frozenset({"coinConfigId", "configuration", "event", "amount", "companyId"})
 
@@ -68,8 +68,6 @@ def _make_converter() -> Converter:
             company_id=override(rename="companyId"),
         ),
     )
-    converter.register_unstructure_hook(int | Unset, lambda value: value)
-    converter.register_unstructure_hook(str | Unset, lambda value: value)
     return converter
 
 
