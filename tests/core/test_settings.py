@@ -13,6 +13,7 @@ from enkash_coins.settings import (
     checked_seconds,
     checked_width,
     default_headers,
+    host_and_port,
 )
 
 OURS = {"User-Agent": f"enkash-coins/{__version__}", "Accept": "application/json"}
@@ -149,6 +150,19 @@ def test_positive_numbers_are_taken_as_they_are(number: float, used: float) -> N
     assert checked_seconds("timeout", number) == checked_rate(number) == used
     assert type(checked_seconds("timeout", number)) is float
     assert checked_rate(None) is None
+
+
+@pytest.mark.parametrize(
+    ("base_url", "found"),
+    [
+        ("https://coins.example", ("coins.example", 443)),
+        ("http://localhost/prefix", ("localhost", 80)),
+        ("https://coins.example:8443/prefix", ("coins.example", 8443)),
+    ],
+)
+def test_telemetry_is_told_host_and_port(base_url: str, found: tuple[str, int]) -> None:
+    """The scheme's own port where none is given."""
+    assert host_and_port(base_url) == found
 
 
 def test_concurrency_is_a_count_or_auto() -> None:
