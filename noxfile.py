@@ -87,6 +87,13 @@ def faults(session: nox.Session) -> None:
     run_pytest(session, *chosen, str(ROOT / "tests" / "faults"), env=env)
 
 
+@nox.session(venv_backend="none")
+def mutants(session: nox.Session) -> None:
+    """Change what decides in every way, and see the tests notice; needs mutmut 3.8 beside nox, and some minutes."""
+    session.run(sys.executable, "-m", "mutmut", "run")
+    session.run(sys.executable, "tests/faults/survivors.py")
+
+
 def install(session: nox.Session) -> None:
     """The pinned tools and the built wheel."""
     session.install("--no-deps", "--require-hashes", "-r", "requirements/dev.txt")
