@@ -41,6 +41,8 @@ class Block:
         waits: how often it gave the processor up by itself: a file, a lock, a synchronous socket.
         preempted: how often the system took the processor away; the machine's doing, not the callback's.
         collecting: seconds of them that Python's collector of garbage took; it strikes whoever allocates next.
+        kernel: processor seconds of them inside the system, by its own account.
+        faults: pages of memory that the system had to bring first.
     """
 
     seconds: float
@@ -48,6 +50,8 @@ class Block:
     waits: int
     preempted: int
     collecting: float
+    kernel: float
+    faults: int
 
 
 class Sample(NamedTuple):
@@ -90,6 +94,8 @@ class Watch:
                     after.ru_nvcsw - before.ru_nvcsw,
                     after.ru_nivcsw - before.ru_nivcsw,
                     self._collecting,
+                    after.ru_stime - before.ru_stime,
+                    after.ru_minflt - before.ru_minflt,
                 ),
             )
 

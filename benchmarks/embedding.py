@@ -154,8 +154,8 @@ def show_blocks(rounds: Sequence[Round]) -> None:
                 wall = max((by_wall for by_wall, _ in found), key=lambda block: block.seconds)
                 cpu = max((by_cpu for _, by_cpu in found), key=lambda block: block.cpu)
                 why = f"(processor {wall.cpu * 1e3:5.2f}, waits {wall.waits}, preempted {wall.preempted})"
-                garbage = f"(collecting garbage {cpu.collecting * 1e3:5.2f})"
-                print(f"{phase:15} {handler:6}  {wall.seconds * 1e3:6.2f} {why}    {cpu.cpu * 1e3:6.2f} {garbage}")
+                where = f"(kernel {cpu.kernel * 1e3:.2f}, page faults {cpu.faults}, garbage {cpu.collecting * 1e3:.2f})"
+                print(f"{phase:15} {handler:6}  {wall.seconds * 1e3:6.2f} {why}    {cpu.cpu * 1e3:6.2f} {where}")
 
 
 def show_ends(rounds: Sequence[Round]) -> None:
