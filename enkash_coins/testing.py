@@ -17,13 +17,14 @@ class MockTransport:
 
     Args:
         handler_or_answers: a function (``async`` or not) from ``Request`` to ``Response``, or the answers themselves.
-            An ``EnkashError`` is raised instead of being answered.
+            An ``EnkashError`` is raised instead of being answered. ``answer`` makes a ``Response``.
 
     Attributes:
         requests: every request that was sent, in order.
 
     Raises (from ``send``):
         AssertionError: more requests than answers.
+        TypeError: an answer that is neither a ``Response`` nor an ``EnkashError``.
     """
 
     def __init__(self, handler_or_answers: Handler | Iterable[Answer]) -> None:
@@ -45,6 +46,8 @@ class MockTransport:
             answer = await answer
         if isinstance(answer, EnkashError):
             raise answer
+        if not isinstance(answer, Response):
+            raise TypeError(f"MockTransport answers with {type(answer).__name__}: wrap the payload in answer(…)")
         return answer
 
     async def aclose(self) -> None:
@@ -63,13 +66,16 @@ def answer(
     *,
     status: int = 200,
     code: int = 0,
-    message: str = "Success",
+    message: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A response in the API's envelope.
+    """A response in the API's envelope; ``answer(None, status=404)`` is one of its failures.
 
     Args:
         code: the envelope's ``response_code``; anything but 0 is a failure.
+        message: the envelope's ``response_message``, by default one that suits the other arguments.
     """
+    if message is None:
+        message = "Success" if 200 <= status < 300 and code == 0 else "Failure"
     body = orjson.dumps({"payload": payload, "response_code": code, "response_message": message})
     return Response(status, {"Content-Type": "application/json", **(headers or {})}, body)

@@ -106,6 +106,14 @@ async def test_one_request_too_many_is_a_failed_test(given: int) -> None:
     assert len(transport.requests) == given + 1
 
 
+async def test_a_bare_payload_is_no_answer() -> None:
+    """Whoever forgets ``answer(…)`` is told so, and not that some attribute is missing."""
+    transport = MockTransport([{"amount": 10}])  # type: ignore[list-item]  # the mistake
+    async with CoinEventService(transport) as coins:
+        with pytest.raises(TypeError, match=r"answers with dict: wrap the payload in answer\(…\)"):
+            await coins.balance("EK1")
+
+
 async def test_retries_are_seen_as_requests() -> None:
     """Every attempt is kept, each as it went out."""
     transport = MockTransport([answer(None, status=503), Disconnected("gone"), answer(7)])
@@ -133,6 +141,12 @@ def test_an_answer_is_the_documented_envelope() -> None:
     assert response.status == 200
     assert response.headers["content-type"] == "application/json"
     assert response.body == b'{"payload":{"a":[1,null]},"response_code":0,"response_message":"Success"}'
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, 0), (503, 0), (200, 1)])
+def test_a_failure_does_not_say_success(status: int, code: int) -> None:
+    """A test that asks for a failure sees one in the error's words, too."""
+    assert b'"response_message":"Failure"' in answer(None, status=status, code=code).body
 
 
 async def test_an_answer_may_be_a_failure() -> None:
