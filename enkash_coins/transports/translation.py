@@ -1,5 +1,7 @@
 """What aiohttp raises, as the error that says what happened; never in aiohttp's own words, which may hold secrets."""
 
+import os
+import socket
 import ssl
 from typing import Final
 
@@ -29,8 +31,10 @@ def translated(error: Exception, host: str | None, *, left: bool, closed: bool) 
             return TlsError(f"the certificate of {host} is not accepted: {reason.verify_message}")
         case aiohttp.ClientSSLError():
             return TlsError(f"the TLS handshake with {host} failed")
+        case aiohttp.ClientProxyConnectionError():
+            return ConnectError(f"no connection to {host}: none to the proxy: {_reason(error.os_error)}")
         case aiohttp.ClientConnectorError():
-            return ConnectError(f"no connection to {host}: {error.os_error.strerror or 'refused'}")
+            return ConnectError(f"no connection to {host}: {_reason(error.os_error)}")
         case aiohttp.ClientHttpProxyError():
             return ConnectError(f"no connection to {host}: the proxy answered HTTP {error.status}")
         case TooLarge():
@@ -45,3 +49,10 @@ def translated(error: Exception, host: str | None, *, left: bool, closed: bool) 
     if left:
         return Disconnected(f"the connection to {host} ended without an answer ({what})")
     return ConnectError(f"nothing could be sent to {host} ({what})")
+
+
+def _reason(error: OSError) -> str:
+    """The system's words: asyncio's own are "Connect call failed ('192.0.2.1', 443)"."""
+    if error.errno is None or isinstance(error, socket.gaierror):  # the resolver's numbers are others
+        return error.strerror or "refused"
+    return os.strerror(error.errno)

@@ -17,6 +17,7 @@ from enkash_coins import (
     PasswordGrant,
     Request,
     Response,
+    RetryPolicy,
     TimedOut,
     TlsError,
 )
@@ -59,6 +60,16 @@ async def test_no_connection(failure: str, kind: type[EnkashError]) -> None:
         given.client(THREE_TRIES) as coins,
     ):
         await assert_not_sent(coins, kind, tries=3)
+
+
+@pytest.mark.parametrize(("through", "said"), [(False, ""), (True, "none to the proxy: ")])
+async def test_a_refused_connection_says_where(through: bool, said: str) -> None:  # a parameter of pytest
+    """In the system's words, and without blaming the host for its proxy."""
+    nobody = "127.0.0.1:1"
+    base_url, proxy = (WEBSITE, f"http://bob:hush@{nobody}") if through else (f"http://{nobody}", None)
+    async with CoinEventService.connect(base_url, auth="a-token", proxy=proxy, retry=RetryPolicy(attempts=1)) as coins:
+        with pytest.raises(ConnectError, match=rf"^no connection to [a-z0-9.]+: {said}Connection refused$"):
+            await coins.balance("EK1")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 407, 500, 502, 503])
