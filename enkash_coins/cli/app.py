@@ -11,13 +11,28 @@ from enkash_coins.cli import apply, login, operations, servers
 from enkash_coins.cli.exits import Exit, code_of, explained, say
 from enkash_coins.errors import EnkashError
 
+_EPILOGUE = """\
+Credentials come from the environment only: ENKASH_TOKEN; or ENKASH_CLIENT_ID, ENKASH_CLIENT_SECRET, \
+ENKASH_USERNAME and ENKASH_PASSWORD.
+
+Exit codes: 0 all well, 1 refused or some rows not applied, 2 usage or bad input, 3 login refused or suspended, \
+4 host not reached or refusing all, 5 local storage failed, 130 interrupted.
+
+New here? 'enkash-coins demo' shows it all, on this machine only."""
+
+
+def _default(value: object) -> str | None:
+    """How a default is shown: an option that is off unless given needs no word for it."""
+    return None if value is None or value is False else str(value)
+
+
 app = App(
     name="enkash-coins",
     help="EnKash coin events: one at a time, or a file of updates at once.",
-    help_epilogue="New here? 'enkash-coins demo' shows it all, on this machine only.",
+    help_epilogue=_EPILOGUE,
     help_format="plaintext",
     version=__version__,
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), show_default=_default),
     suppress_keyboard_interrupt=False,
 )
 for command in (

@@ -5,7 +5,16 @@ import sys
 from enum import IntEnum
 
 from enkash_coins.bulk.application import OF_THE_HOST
-from enkash_coins.errors import EnkashError, GuardUnusable, InvalidRequest, LoginRefused, LoginSuspended
+from enkash_coins.errors import (
+    Conflict,
+    EnkashError,
+    Forbidden,
+    GuardUnusable,
+    InvalidRequest,
+    LoginRefused,
+    LoginSuspended,
+    Unauthorized,
+)
 
 _RESET = "enkash-coins login --reset"
 
@@ -53,18 +62,32 @@ def explained(error: EnkashError, *, look: tuple[str, ...] = ()) -> str:
             parts[-1] += f": look with '{shlex.join(('enkash-coins', *look))}' before it is sent again"
         else:
             parts[-1] += ": to send it again could make a second one; ask EnKash first"
+    elif error.operation == "allocate" and isinstance(error, Conflict):
+        parts.append("This one gave nothing, but an earlier one with its id may have: look before you use another id")
     elif error.operation in ("update", "create", "allocate") and not isinstance(error, InvalidRequest):
         parts.append("Nothing was changed")
     if error.request_id is not None:
         parts.append(f"Its request id, to ask about it or to send it again: {error.request_id}")
+    if advice := _advice(error):
+        parts.append(advice)
+    return ". ".join(part.rstrip(".") for part in parts)
+
+
+def _advice(error: EnkashError) -> str:
+    """What to do about the set-up that the error speaks of, if it does."""
     match error:
         case GuardUnusable():
-            parts.append("--login-guard or ENKASH_LOGIN_GUARD can name another file")
+            return "--login-guard or ENKASH_LOGIN_GUARD can name another file"
         case LoginRefused():
-            parts.append(
-                "Check the ENKASH_* credentials first: three refused logins in a row lock the account. Changed ones are"
-                f" tried by themselves; to try the same ones again: {_RESET}"
+            return (
+                "Check the ENKASH_* credentials first: three refused logins in a row lock the account. Once corrected"
+                f" they are used at once; to try the same ones again: {_RESET}"
             )
         case LoginSuspended(retry_at=None):
-            parts.append(f"Check the host and the ENKASH_* credentials first; then, to try again: {_RESET}")
-    return ". ".join(part.rstrip(".") for part in parts)
+            return f"Check the host and the ENKASH_* credentials first; then, to try again: {_RESET}"
+        case Unauthorized():
+            return "Renew ENKASH_TOKEN; if you log in, ask EnKash whether the API is enabled for you"
+        case Forbidden():
+            return "Ask EnKash whether the API is enabled for you, and this machine's address on its allow-list"
+        case _:
+            return ""

@@ -14,8 +14,8 @@ from enkash_coins.password_grant import PasswordGrant
 def login(*, reset: bool = False, json: bool = False, host: Host = DEFAULTS) -> int:
     """Check the credentials with one login, and say what came of it.
 
-    EnKash locks an account after three failed logins in a row. So no command sends refused credentials
-    again, until they change or --reset is used.
+    EnKash locks an account after three failed logins in a row. So no command
+    sends refused credentials again, until they change or --reset is used.
 
     Args:
         reset: Send nothing, but allow one more login although earlier ones failed.

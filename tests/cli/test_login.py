@@ -20,8 +20,8 @@ from tests.cli.command import Command, Start, ended, process, process_environmen
 REFUSED = "enkash-coins: the token endpoint refused the login: HTTP 400: Bad credentials. "
 BEFORE = "enkash-coins: these credentials were refused before: nothing is sent until they change. "
 ADVICE = (
-    "Check the ENKASH_* credentials first: three refused logins in a row lock the account. Changed ones are tried by "
-    "themselves; to try the same ones again: enkash-coins login --reset"
+    "Check the ENKASH_* credentials first: three refused logins in a row lock the account. Once corrected they are "
+    "used at once; to try the same ones again: enkash-coins login --reset"
 )
 KNOWN = "Known failed logins in a row: "
 OTHERS = ", not counting other passwords"

@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from enkash_coins.cli.exits import Exit
 from enkash_coins.sandbox import Fault, Sandbox
 from tests.cli.command import Command, Done, Start, process_environment
 
@@ -86,6 +87,29 @@ def test_definite_no_is_exit_1_and_says_that_nothing_changed(sandbox: Sandbox, r
     assert refused.err == "enkash-coins: update: HTTP 404: No such coin configuration. Nothing was changed\n"
     error = json.loads(run("get NOPE --json").out)["error"]
     assert (error["type"], error["status"], error["maybe_applied"]) == ("NotFound", 404, False)
+
+
+def test_repeated_request_id_is_not_taken_for_nothing(run: Command, sandbox: Sandbox) -> None:
+    """The request is refused because coins were given under its id: nobody may read "nothing was changed" there."""
+    assert run(f"{GIFT} --request-id order-1").code == 0
+    again = run(f"{GIFT} --request-id order-1")
+    assert again.code == 1
+    assert "This one gave nothing, but an earlier one with its id may have: look before" in again.err
+    assert "Nothing was changed" not in again.err
+    assert len(sandbox.allocations) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [(401, "Renew ENKASH_TOKEN; if you log in, ask EnKash whether"), (403, "this machine's address on its allow-list")],
+)
+def test_first_refusals_of_a_new_account_say_whom_to_ask(start: Start, run: Command, status: int, advice: str) -> None:
+    """A token or an address that is not known is no riddle of three digits."""
+    start(faults=[Fault("html", on="get", status=status)])
+    refused = run("get WCC12345")
+    assert (refused.code, refused.err.count("\n")) == (4, 1)
+    assert f"HTTP {status}" in refused.err
+    assert advice in refused.err
 
 
 @pytest.mark.parametrize(
@@ -281,6 +305,25 @@ def without(module: str) -> Done:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=process_environment()
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("command", ["--help", "get --help"])
+def test_help_tells_where_credentials_come_from(run: Command, command: str) -> None:
+    """No option takes them, so help names the variables, and the exit codes a script needs."""
+    told = " ".join(run(command).out.split())
+    for name in ("ENKASH_TOKEN", "ENKASH_CLIENT_ID", "ENKASH_CLIENT_SECRET", "ENKASH_USERNAME", "ENKASH_PASSWORD"):
+        assert name in told
+    for code in Exit:
+        assert f"{code.value} " in told.partition("Exit codes: ")[2]
+
+
+@pytest.mark.parametrize("command", ["get", "update", "allocate", "apply", "login", "sandbox", "demo"])
+def test_help_shows_defaults_that_mean_something(run: Command, command: str) -> None:
+    """A number that one may want to change is shown; that a flag is off is not news."""
+    told = " ".join(run(f"{command} --help").out.replace("│", " ").split())
+    assert "[default: " in told
+    assert "[default: None]" not in told
+    assert "[default: False]" not in told
 
 
 @pytest.mark.parametrize("module", ["cyclopts", "rich"])
