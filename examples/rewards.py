@@ -39,6 +39,7 @@ class Reward(NamedTuple):
 
     order_id: str
     request_id: str
+    user_id: str  # who was first: an order has its coins once, whoever asks later
     given: bool
 
 
@@ -101,16 +102,17 @@ class Rewards:
                 await self._in_thread(self._release, order_id)
             raise
         await self._in_thread(self._record, order_id)
-        return Reward(order_id, request_id, given=True)
+        return Reward(order_id, request_id, user_id, given=True)
 
     def _claim(self, order_id: str, request_id: str, user_id: str) -> Reward | None:
         """``None`` if the order is ours now; else what is known of it."""
         insert = "INSERT OR IGNORE INTO rewards (order_id, request_id, user_id) VALUES (?, ?, ?)"
         if self._rows.execute(insert, (order_id, request_id, user_id)).rowcount:
             return None
-        row = self._rows.execute("SELECT given FROM rewards WHERE order_id = ?", (order_id,)).fetchone()
+        row = self._rows.execute("SELECT user_id, given FROM rewards WHERE order_id = ?", (order_id,)).fetchone()
         # No row any more: another process has released it this very moment, and its client may try again.
-        return Reward(order_id, request_id, given=row is not None and bool(row[0]))
+        known_user, given = row or (user_id, 0)
+        return Reward(order_id, request_id, known_user, given=bool(given))
 
     def _release(self, order_id: str) -> None:
         self._rows.execute("DELETE FROM rewards WHERE order_id = ?", (order_id,))

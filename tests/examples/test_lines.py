@@ -31,7 +31,7 @@ async def test_lines_run_as_they_stand(name: str, tmp_path: Path) -> None:
         out, _ = await pasted.communicate()
         answers = [json.loads(line) for line in out.splitlines()]
         if name.endswith("_orders"):
-            assert answers == [{"order_id": "1001", "request_id": "order-1001", "given": True}]
+            assert answers == [{"order_id": "1001", "request_id": "order-1001", "user_id": "EK1", "given": True}]
             assert [body["requestId"] for body in sandbox.allocations] == ["order-1001"]
         else:
             statuses = {answer["coin_config_id"]: answer["status"] for answer in answers[:-1]}

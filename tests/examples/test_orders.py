@@ -32,9 +32,9 @@ async def shop(
         yield server, client
 
 
-async def order(client: aiohttp.ClientSession, order_id: str) -> Told:
+async def order(client: aiohttp.ClientSession, order_id: str, user_id: str = "EK1") -> Told:
     """Ask for an order's coins: status, body and Retry-After of the answer."""
-    async with client.post(f"/orders/{order_id}/reward", json={"user_id": "EK1"}) as answer:
+    async with client.post(f"/orders/{order_id}/reward", json={"user_id": user_id}) as answer:
         return answer.status, await answer.json(), answer.headers.get("Retry-After")
 
 
@@ -65,12 +65,25 @@ async def test_an_order_is_rewarded_once(name: str, tmp_path: Path) -> None:
         sandbox_calls = await asyncio.gather(*(order(client, "7") for _ in range(10)))
         assert {status for status, _, _ in sandbox_calls} == {200, 202}  # who came while it was under way is told so
         assert [given for _, given, _ in sandbox_calls if given["given"]] == [
-            {"order_id": "7", "request_id": "order-7", "given": True}
+            {"order_id": "7", "request_id": "order-7", "user_id": "EK1", "given": True}
         ]
-        assert (await order(client, "7"))[:2] == (200, {"order_id": "7", "request_id": "order-7", "given": True})
+        assert (await order(client, "7"))[:2] == (
+            200,
+            {"order_id": "7", "request_id": "order-7", "user_id": "EK1", "given": True},
+        )
         assert await balance(client) == (200, {"coins": 1}, None)
         await server.stop()
     assert recorded(tmp_path) == {"order-7": True}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+async def test_another_user_of_a_rewarded_order_is_not_told_that_it_was_his(name: str, tmp_path: Path) -> None:
+    """The order has its coins, and the answer names whose they are."""
+    async with shop(name, tmp_path, Sandbox(5)) as (server, client):
+        first = await order(client, "7")
+        assert first[1]["user_id"] == "EK1"
+        assert await order(client, "7", "EK2") == first
+        await server.stop()
 
 
 @pytest.mark.parametrize("name", ORDERS)
@@ -89,7 +102,7 @@ async def test_each_row_of_the_table(name: str, tmp_path: Path) -> None:
             doubtful = f"doubt-{number}"
             status, body, retry_after = await goes_wrong(doubtful, Fault(kind, on="allocate"))
             assert (status, body["request_id"], retry_after) == (202, f"order-{doubtful}", None)
-            asked_again = {"order_id": doubtful, "request_id": f"order-{doubtful}", "given": False}
+            asked_again = {"order_id": doubtful, "request_id": f"order-{doubtful}", "user_id": "EK1", "given": False}
             calls = sandbox.calls["allocate"]
             assert await order(client, doubtful) == (202, asked_again, None)
             assert sandbox.calls["allocate"] == calls  # what is in doubt is not sent again
@@ -184,7 +197,11 @@ async def test_kill_leaves_a_trace(tmp_path: Path) -> None:
         server.process.kill()
         await asyncio.wait([asking])
     async with shop("aiohttp_orders", tmp_path, sandbox) as (server, client):
-        assert await order(client, "1") == (202, {"order_id": "1", "request_id": "order-1", "given": False}, None)
+        assert await order(client, "1") == (
+            202,
+            {"order_id": "1", "request_id": "order-1", "user_id": "EK1", "given": False},
+            None,
+        )
         await server.stop()
     assert allocated(sandbox) == ["order-1"]
     assert recorded(tmp_path) == {"order-1": False}
