@@ -111,6 +111,13 @@ def run_pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None
     session.run("pytest", f"--config-file={CONFIG}", "-n", "auto", "--dist", "worksteal", *arguments, env=env)
 
 
+@nox.session(venv_backend="none")
+def faults(session: nox.Session) -> None:
+    """300 times kill -9 at random instants of real processes; `nox -s faults -- 1000` kills oftener."""
+    kills = session.posargs[0] if session.posargs else "300"
+    session.run(sys.executable, "-m", "pytest", "-q", "tests/bulk/test_kills.py", env={"ENKASH_KILLS": kills})
+
+
 @functools.cache
 def build_wheel() -> Path:
     """Build the sdist, from that the wheel: once, with the pinned tools of the environment that nox runs in."""

@@ -1,4 +1,7 @@
-"""A server that answers every update at once, in a process of its own, so that only the client's work is measured."""
+"""A server in a process of its own, so that only the client's work is measured.
+
+It answers at once, or after a while. Configurations are read with the amount 5, and updated to 10.
+"""
 
 import asyncio
 import contextlib
@@ -14,6 +17,7 @@ _BODY = (
     b'{"payload":{"coinConfigId":"WCC12345","configuration":"DEFAULT","event":"INVOICE_PAYMENT","amount":10},'
     b'"response_code":0,"response_message":"Success"}'
 )
+_READ = _BODY.replace(b'"amount":10', b'"amount":5')
 _TOKEN = b'{"access_token":"0123456789abcdef0123456789abcdef","token_type":"bearer","expires_in":86399}'
 _LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
 
@@ -24,8 +28,9 @@ def _answer(body: bytes) -> bytes:
 
 
 class _Fast(asyncio.Protocol):
-    def __init__(self) -> None:
+    def __init__(self, latency: float) -> None:
         self._pending = b""
+        self._latency = latency
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -38,24 +43,34 @@ class _Fast(asyncio.Protocol):
             if len(self._pending) < size:
                 return
             is_token = self._pending.startswith(b"POST /oauth/token ")
+            answer = _answer(_TOKEN if is_token else _READ if self._pending.startswith(b"GET ") else _BODY)
             self._pending = self._pending[size:]
-            self._transport.write(_answer(_TOKEN if is_token else _BODY))
+            if self._latency:
+                asyncio.get_running_loop().call_later(self._latency, self._transport.write, answer)
+            else:
+                self._transport.write(answer)
 
 
-async def _serve(certificate: str | None = None) -> None:
+async def _serve(latency: str, certificate: str | None = None) -> None:
     tls = None
     if certificate is not None:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(certificate)
-    server = await asyncio.get_running_loop().create_server(_Fast, "127.0.0.1", 0, ssl=tls)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Fast(float(latency)), "127.0.0.1", 0, ssl=tls)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 @contextlib.contextmanager
-def fast_server(certificate: Path | None = None) -> Iterator[str]:
-    """The base URL of a server that runs until the context ends; https with a certificate and its key."""
-    command = [sys.executable, "-m", "benchmarks.server", *([] if certificate is None else [str(certificate)])]
+def fast_server(certificate: Path | None = None, *, latency: float = 0.0) -> Iterator[str]:
+    """The base URL of a server that runs until the context ends; https with a certificate and its key.
+
+    Args:
+        latency: seconds from a request to its answer.
+    """
+    more = [] if certificate is None else [str(certificate)]
+    command = [sys.executable, "-m", "benchmarks.server", str(latency), *more]
     scheme = "http" if certificate is None else "https"
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own module
         try:

@@ -118,7 +118,9 @@ def test_every_command_runs_as_it_stands(page: Path, tmp_path: Path) -> None:
     (tmp_path / "updates.csv").write_text("coin_config_id,amount\nWCC12345,12\n", encoding="utf-8")
     for command in commands(page):
         said = re.search(r"#.*\bexit code (\d+)", command)
-        answered = re.sub(r"^(enkash-coins apply \S+)", r"\1 --yes", command)  # as a person would at the terminal
+        answered = re.sub(
+            r"^(enkash-coins (?:apply|rollback) \S+)", r"\1 --yes", command
+        )  # as a person would at the terminal
         done = run(["bash", "-euc", answered], tmp_path)
         assert done.returncode == (int(said[1]) if said else 0), f"{command}\n{done.stderr}"
         assert "Traceback" not in done.stderr

@@ -1,1 +1,9 @@
-"""Files of rows: checked, applied, and what was not applied kept for another time."""
+"""Runs: a bulk change as a plan that is applied, gone on with and taken back."""
+
+from enkash_coins.bulk.ledger import Counts, Record
+from enkash_coins.bulk.run import AlreadyThere, Run
+from enkash_coins.bulk.source import BadFile
+from enkash_coins.bulk.state import State
+from enkash_coins.bulk.writer import LedgerFailed
+
+__all__ = ["AlreadyThere", "BadFile", "Counts", "LedgerFailed", "Record", "Run", "State"]

@@ -1,12 +1,9 @@
-"""The text of a row file, read as often as need be: from a regular file itself, from anything else by way of a copy."""
+"""The text of a row file, or of standard input, line by line."""
 
 import os
-import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO, Final, Self
 
 STANDARD_INPUT: Final = "-"
@@ -15,44 +12,46 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class BadFile(Exception):
-    """A file that cannot be applied; ``problems`` has one line for each of the first ten problems."""
+    """A file that cannot be used; ``problems`` has one line for each of the first ten problems."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
 
 
-class ChangedFile(BadFile):
-    """The file is no longer the one that was checked."""
-
-
 class Source:
-    """An open file whose lines can be read again, and which tells when it was changed.
+    """An open file that is read once, from its first line to its last.
 
     Args:
-        file: a path, or ``-`` for standard input. Pipes are copied, because they can be read but once.
+        file: a path, or ``-`` for standard input.
+
+    Attributes:
+        path: ``None`` for what has no name that says anything: standard input and pipes.
     """
 
     def __init__(self, file: str) -> None:
         self.path = None if file == STANDARD_INPUT else file
-        self.name = "stdin" if self.path is None else file if file.isprintable() else repr(file)
+        self.name = "stdin" if self.path is None else printable(file)
+        self._begun: list[bytes] = []  # lines that were read to tell the format
         try:
             self._file = _opened(self.path)
             if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
-                self._file = _copied(self._file)
-                self.path = None
-            self._checked = self._state()
+                self.path = None  # a pipe: its name tells nothing
         except OSError as error:
             raise BadFile(f"{self.name}: {reason(error)}") from None
 
     def lines(self) -> Iterator[str]:
-        """All lines with their ends, from the first; raises ``BadFile`` at one that is not text."""
-        number = 0
+        """All lines with their ends; raises ``BadFile`` at one that is not text."""
+        for number, line in enumerate(self._lines(), 1):
+            yield self._text(line.removeprefix(_BOM) if number == 1 else line, number)
+
+    def _lines(self) -> Iterator[bytes]:
+        yield from self._begun
+        number = len(self._begun)
         try:
-            self._file.seek(0)
             while line := self._file.readline(_LONGEST_LINE + 1):
                 number += 1
-                yield self._text(line.removeprefix(_BOM) if number == 1 else line, number)
+                yield line
         except OSError as error:
             raise BadFile(f"{self.name}:{number + 1}: {reason(error)}") from None
 
@@ -67,34 +66,24 @@ class Source:
         except UnicodeDecodeError as error:
             raise BadFile(f"{where}: is not UTF-8 (byte {error.start + 1} of the line)") from None
 
-    def first_character(self) -> str:
-        """The first that is not blank, or nothing."""
-        return next((text[0] for line in self.lines() if (text := line.strip())), "")
-
-    def refuse_changes(self, *, by_name: bool = False) -> None:
-        """Raises ``ChangedFile`` if the file was written to since it was opened.
-
-        Args:
-            by_name: also if another file has taken its name, as editors do when they save.
-        """
-        changed = self._state() != self._checked
-        if by_name and self.path is not None and not changed:
-            try:
-                changed = not os.path.samestat(Path(self.path).stat(), os.fstat(self._file.fileno()))
-            except OSError:
-                changed = True
-        if changed:
-            raise ChangedFile(f"{self.name}: was changed after it had been checked")
-
-    def _state(self) -> tuple[int, int]:
-        state = os.fstat(self._file.fileno())
-        return state.st_size, state.st_mtime_ns
+    def first_character(self) -> bytes:
+        """The first that is not blank, or nothing; before anything else is read."""
+        for line in self._lines():
+            self._begun.append(line)
+            if text := line.removeprefix(_BOM).strip():
+                return text[:1]
+        return b""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def printable(path: str) -> str:
+    """A path as it may be shown."""
+    return path if path.isprintable() else repr(path)
 
 
 def reason(error: OSError) -> str:
@@ -108,11 +97,3 @@ def _opened(path: str | None) -> BinaryIO:
     if sys.stdin is None:
         raise OSError("standard input is closed")
     return sys.stdin.buffer
-
-
-def _copied(pipe: BinaryIO) -> BinaryIO:
-    copy = tempfile.TemporaryFile()  # noqa: SIM115  # Source closes it
-    with pipe:
-        shutil.copyfileobj(pipe, copy)
-    copy.flush()
-    return copy

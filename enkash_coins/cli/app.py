@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Parameter
 
 from enkash_coins._version import __version__
-from enkash_coins.bulk.source import BadFile
-from enkash_coins.cli import apply, login, operations, servers
+from enkash_coins.bulk import BadFile, LedgerFailed
+from enkash_coins.cli import login, operations, runs, servers
 from enkash_coins.cli.exits import Exit, code_of, explained, say
 from enkash_coins.errors import EnkashError
 
@@ -41,7 +41,10 @@ for command in (
     operations.create,
     operations.allocate,
     operations.balance,
-    apply.apply,
+    runs.plan,
+    runs.apply,
+    runs.rollback,
+    runs.show,
     login.login,
     servers.sandbox,
     servers.demo,
@@ -63,6 +66,9 @@ def run(argv: Sequence[str]) -> int:
         for problem in error.problems:
             say(problem)
         return Exit.USAGE
+    except LedgerFailed as error:
+        say(str(error))
+        return Exit.STORAGE
     except EnkashError as error:
         say(explained(error))
         return code_of(error)

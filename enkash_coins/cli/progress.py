@@ -8,21 +8,55 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from rich.console import Console
 
-from enkash_coins.bulk.application import Application
+from enkash_coins.bulk import Counts, State
+from enkash_coins.bulk.state import OK
 
 _REDRAWN = 0.1
 _PLAIN_LINE = 5.0
 
 
-def progress(application: Application, console: Console) -> AbstractAsyncContextManager[None]:
+class Progress:
+    """Rows by state, as they were told last.
+
+    Args:
+        waiting: the state of rows whose turn has not come.
+    """
+
+    def __init__(self, waiting: State) -> None:
+        self.counts: Counts = Counts()
+        self.stopped = False
+        self._waiting = waiting
+
+    def __call__(self, counts: Counts) -> None:
+        """Take note of them."""
+        self.counts = counts
+
+    @property
+    def total(self) -> int:
+        """All rows."""
+        return self.counts.total()
+
+    @property
+    def done(self) -> int:
+        """Rows that have come to an end, or are planned."""
+        return self.total - self.counts[self._waiting]
+
+    @property
+    def not_ok(self) -> int:
+        """Rows that will not be as wanted."""
+        return self.done - sum(self.counts[state] for state in (*OK, State.PLANNED) if state is not self._waiting)
+
+
+def progress(shown: Progress) -> AbstractAsyncContextManager[None]:
     """Show it while the context lasts."""
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     if sys.stderr.isatty() and not console.is_dumb_terminal:
-        return _bar(application, console)
-    return plain_lines(application)
+        return _bar(shown, console)
+    return plain_lines(shown)
 
 
 @asynccontextmanager
-async def _bar(application: Application, console: Console) -> AsyncIterator[None]:
+async def _bar(shown: Progress, console: Console) -> AsyncIterator[None]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -33,13 +67,13 @@ async def _bar(application: Application, console: Console) -> AsyncIterator[None
         TextColumn("{task.fields[not_ok]}", style="red"),
     )
     with Progress(*columns, console=console, auto_refresh=False) as bar:
-        task = bar.add_task("", total=application.rows.count, rate="", not_ok="")
+        task = bar.add_task("", total=None, rate="", not_ok="")
         began = time.monotonic()
 
         def draw() -> None:
-            done, not_ok = application.done, application.done - application.ok
-            rate = f"{done / (time.monotonic() - began):,.0f}/s"
-            bar.update(task, completed=done, rate=rate, not_ok=f"{not_ok:,} not ok" if not_ok else "", refresh=True)
+            rate = f"{shown.done / (time.monotonic() - began):,.0f}/s"
+            not_ok = f"{shown.not_ok:,} not ok" if shown.not_ok else ""
+            bar.update(task, total=shown.total or None, completed=shown.done, rate=rate, not_ok=not_ok, refresh=True)
 
         async with _repeated(draw, _REDRAWN):
             yield
@@ -47,12 +81,12 @@ async def _bar(application: Application, console: Console) -> AsyncIterator[None
 
 
 @asynccontextmanager
-async def plain_lines(application: Application, *, seconds: float = _PLAIN_LINE) -> AsyncIterator[None]:
+async def plain_lines(shown: Progress, *, seconds: float = _PLAIN_LINE) -> AsyncIterator[None]:
     """A line every few seconds."""
 
     def say() -> None:
-        counts = ", ".join(f"{count:,} {status}" for status, count in application.counts.items())
-        print(f"{application.done:,} of {application.rows.count:,} rows: {counts or 'none yet'}", file=sys.stderr)
+        counts = ", ".join(f"{count:,} {state}" for state, count in shown.counts.items() if count)
+        print(f"{shown.done:,} of {shown.total:,} rows: {counts or 'none yet'}", file=sys.stderr)
 
     async with _repeated(say, seconds):
         yield

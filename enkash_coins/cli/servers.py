@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from enkash_coins.bulk.not_applied import NotApplied
-from enkash_coins.bulk.rows import UpdateFile
+from enkash_coins.bulk import Run
+from enkash_coins.bulk.rows import UPDATES, RowFile, Values
 from enkash_coins.bulk.source import Source
-from enkash_coins.cli.apply import carry_out, described
+from enkash_coins.bulk.state import OK
 from enkash_coins.cli.exits import Exit, say
-from enkash_coins.models import UNSET
+from enkash_coins.cli.runs import carry_out, code_of_run, print_json, watched
+from enkash_coins.cli.settings import Host
+from enkash_coins.cli.summary import show_run
 from enkash_coins.retry import RetryPolicy
 from enkash_coins.service import CoinEventService
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from enkash_coins.sandbox import Sandbox
 
 _LATENCY = 0.05
+_ARRIVED = 1.0  # seconds after which nothing arrives late in the sandbox
 _MISSING_EVERY = 200
 
 
@@ -85,7 +88,7 @@ async def _served(server: "Sandbox") -> int:
 def demo(
     *, rows: Annotated[int, Parameter(validator=Number(gte=1))] = 1000, keep: bool = False, json: bool = False
 ) -> int:
-    """See it all: start a sandbox, write a file of updates, apply them at once, and check what came of it.
+    """See it all: start a sandbox, write a file of updates, plan and apply them, and check what came of it.
 
     Args:
         rows: How many updates.
@@ -105,9 +108,7 @@ def demo(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="enkash-demo-"))
         file = Path(folder, "updates.csv")
         missing = _write(file, rows, list(server.configs))
-        updates = UpdateFile(stack.enter_context(Source(str(file))))
-        rest = stack.enter_context(NotApplied(updates))
-        code = asyncio.run(_demonstrated(server, updates, rest, missing, json=json))
+        code = asyncio.run(_demonstrated(server, file, missing, json=json))
     _tell(f"The files are kept in {folder}" if keep else "The files are deleted again; with --keep they stay.")
     return code
 
@@ -126,32 +127,39 @@ def _write(file: Path, rows: int, ids: list[str]) -> int:
     return missing
 
 
-async def _demonstrated(server: "Sandbox", updates: UpdateFile, rest: NotApplied, missing: int, *, json: bool) -> int:
+async def _demonstrated(server: "Sandbox", file: Path, missing: int, *, json: bool) -> int:
     async with server:
         _tell(f"A sandbox of the coin API runs at {server.base_url}, on this machine only.")
         _tell("Now and then it fails on purpose: 503, 429, or the connection breaks off.")
-        _tell(described(updates))
-        coins = CoinEventService.connect(server.base_url, auth=server.auth, retry=RetryPolicy(base=0.1))
-        application, code = await carry_out(coins, updates, rest, json=json)
-        wrong = _differences(server, updates)
-    if application.stopped:
-        return code
-    requests = f"{server.calls['token']} login and {server.calls['update']:,} requests for {updates.count:,} rows"
-    if wrong or application.ok != updates.count - missing:
+        _tell(f"\nenkash-coins plan {file.name}: reads every configuration, and writes nothing there")
+        async with CoinEventService.connect(server.base_url, auth=server.auth, retry=RetryPolicy(base=0.1)) as coins:
+            to = file.with_suffix(".run")
+            run = await watched(lambda told: Run.plan(str(file), coins, to=to, on_progress=told))
+            show_run(run)
+            _tell(f"\nenkash-coins apply {to.name}: writes what is planned")
+            await carry_out(run, coins, Host(timeout=_ARRIVED))
+        show_run(run)
+        if json:
+            print_json(run)
+        wrong = _differences(server, file)
+    if run.stopped:
+        return code_of_run(run)
+    rows = run.counts.total()
+    calls = server.calls
+    requests = f"{calls['token']} login, {calls['get']:,} readings and {calls['update']:,} writings for {rows:,} rows"
+    if wrong or sum(run.counts[state] for state in OK) != rows - missing:
         say(f"demo: that was not as it should be: {len(wrong)} configurations differ from the file. {requests}.")
         return Exit.NOT_APPLIED
-    _tell(f"Checked: every configuration in the sandbox is what the file says. It took {requests}.")
+    _tell(f"\nChecked: every configuration in the sandbox is what the file says. It took {requests}.")
     return Exit.WELL
 
 
-def _differences(server: "Sandbox", updates: UpdateFile) -> list[str]:
+def _differences(server: "Sandbox", file: Path) -> list[str]:
     """The ids of which the sandbox does not hold what the file says; of several rows the last one counts."""
-    wanted: dict[str, dict[str, object]] = {}
-    for row in updates:
-        changes = {"amount": row.update.amount, "configuration": row.update.configuration}
-        wanted.setdefault(row.update.coin_config_id, {}).update(
-            {name: value for name, value in changes.items() if value is not UNSET}
-        )
+    wanted: dict[str, Values] = {}
+    with Source(str(file)) as source:
+        for row in RowFile(source, UPDATES):
+            wanted.setdefault(row.id, {}).update(row.wanted)
     held = server.configs
     return [name for name, values in wanted.items() if name in held and not values.items() <= held[name].items()]
 

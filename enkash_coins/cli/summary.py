@@ -1,78 +1,80 @@
-"""What became of all rows, for people."""
+"""What a run plans, or what became of it, for people."""
 
-import time
+import sys
 from typing import Final
 
-import attrs
 from rich.console import Console
 from rich.text import Text
 
-from enkash_coins.bulk.application import Application, UpdateOutcome
-from enkash_coins.bulk.rows import Row
-from enkash_coins.bulk.source import BadFile
-from enkash_coins.cli.exits import explained
+from enkash_coins.bulk import Record, Run, State
+from enkash_coins.bulk.rows import UPDATES
+from enkash_coins.bulk.run import explained
+from enkash_coins.cli.exits import explained as explained_error
+from enkash_coins.display import cut
 from enkash_coins.errors import EnkashError
-from enkash_coins.models import OutcomeStatus
 
 _REASONS = 10
 _EXAMPLES = 5
-_COLOURS: Final = {OutcomeStatus.APPLIED: "green", OutcomeStatus.NOT_SENT: "yellow"}
+_COLOURS: Final = {
+    State.APPLIED: "green",
+    State.UNCHANGED: "green",
+    State.PLANNED: "cyan",
+    State.UNREAD: "yellow",
+    State.NOT_SENT: "yellow",
+}
 
 
-@attrs.define
-class _Group:
-    """Rows that ended alike."""
+def show_run(run: Run) -> None:
+    """Print it to standard error."""
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=not sys.stderr.isatty())
+    why = run.ended_by
+    if why is not None:
+        told = explained_error(why) if isinstance(why, EnkashError) else why
+        console.print(f"Ended early: {told}", style="bold red")
+    numbers, groups = run.summary(_REASONS, _EXAMPLES)
+    rows = counted(run.counts.total(), run.kind.name)
+    of = f" of {counted(numbers['ids'], 'configuration')}" if run.kind is UPDATES else ""
+    console.print(f"{run.name}: {rows}{of}", style="bold")
+    width = max((len(f"{count:,}") for _, _, count, _ in groups), default=0)
+    for state, reason, count, examples in groups:
+        line = Text.assemble(f"  {count:>{width},} ", (state, _COLOURS.get(state, "red")), f"  {reason}".rstrip())
+        console.print(line)
+        if state not in (State.APPLIED, State.UNCHANGED):
+            more = " · …" if count > len(examples) else ""
+            shown = " · ".join(f"line {record.line} {described(record, reason=False)}" for record in examples)
+            console.print(f"  {'':{width}} {shown}{more}", style="dim")
+    left = run.counts.total() - sum(count for _, _, count, _ in groups)
+    if left:
+        console.print(f"  {left:,} for other reasons: see them with enkash-coins show {run.name} --status …")
+    if not run.reads and run.kind is UPDATES:
+        console.print("Planned without reading what is there: it cannot be taken back")
+    if numbers["companies"] and run.kind is UPDATES:
+        rows = counted(numbers["companies"], "row")
+        console.print(f"{rows} set company_id, which cannot be read: it is neither checked nor taken back")
+    if numbers["late"]:
+        rows = counted(numbers["late"], "row")
+        if run.kind is UPDATES:
+            console.print(f"{rows} had a try without a clear answer that could still arrive: apply the run again")
+        else:
+            console.print(f"{rows} in doubt, and held: ask EnKash, or send again with --replay")
 
-    count: int = 0
-    examples: list[str] = attrs.field(factory=list)
+
+def described(record: Record, *, reason: bool = True) -> str:
+    """A row and what it changes, or why not."""
+    before = record.before or {}
+    changed = ", ".join(
+        f"{name} {cut(str(before[name]))} → {value}" if name in before else f"{name} {value}"
+        for name, value in record.wanted.items()
+        if before.get(name) != value
+    )
+    parts = [record.id]
+    if record.state in (State.PLANNED, State.UNREAD, State.SENT):
+        parts.append(changed)
+    elif reason or record.state is State.DRIFTED:
+        parts.append(explained(record))
+    return "  ".join(filter(None, parts))
 
 
-class Summary:
-    """Gathers outcomes by status and reason; some examples of each."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._groups: dict[tuple[OutcomeStatus, str], _Group] = {}
-        self._late = 0
-        self._repeated = 0
-
-    def add(self, row: Row, outcome: UpdateOutcome) -> None:
-        """Take one outcome into account."""
-        if outcome.ok:
-            self._repeated += outcome.attempts > 1
-            self._late += outcome.late_risk
-        reason = str(outcome.error or "")
-        if len(self._groups) >= _REASONS and (outcome.status, reason) not in self._groups:
-            reason = "for other reasons"
-        group = self._groups.setdefault((outcome.status, reason), _Group())
-        group.count += 1
-        if not outcome.ok and len(group.examples) < _EXAMPLES:
-            group.examples.append(f"line {row.line} {row.update.coin_config_id}")
-
-    def show(self, application: Application, console: Console) -> None:
-        """Print it."""
-        why = application.ended_by
-        if why is not None:
-            console.print(f"Ended early: {explained(why) if isinstance(why, EnkashError) else why}", style="bold red")
-        seconds = time.monotonic() - self._began
-        console.print(f"{application.done:,} of {application.rows.count:,} rows in {seconds:.1f} s", style="bold")
-        width = max((len(f"{group.count:,}") for group in self._groups.values()), default=0)
-        for (status, reason), group in sorted(self._groups.items(), key=lambda item: -item[1].count):
-            if status is OutcomeStatus.APPLIED and self._repeated:
-                reason = f"{self._repeated:,} of them not at the first try"  # noqa: PLW2901  # it had none
-            console.print(
-                Text.assemble(
-                    f"  {group.count:>{width},} ", (status, _COLOURS.get(status, "red")), f"  {reason}".rstrip()
-                )
-            )
-            if group.examples:
-                more = " · …" if group.count > len(group.examples) else ""
-                console.print(f"  {'':{width}} {' · '.join(group.examples)}{more}", style="dim")
-        if self._late:
-            console.print(
-                f"{self._late:,} of the applied had an earlier try without a clear answer: it could still arrive, and"
-                " undo a later change"
-            )
-        if isinstance(why, BadFile):
-            left = application.rows.count - application.done
-            console.print(f"{left:,} rows were not sent, and are not among those to apply again", style="bold red")
+def counted(count: int, noun: str) -> str:
+    """A number of things."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -7,29 +7,29 @@ from typing import Protocol
 
 import pytest
 
-from enkash_coins import UNSET, CoinEventUpdate
-from enkash_coins.bulk.rows import Format, UpdateFile, integer
-from enkash_coins.bulk.source import BadFile, ChangedFile, Source
+from enkash_coins import UNSET
+from enkash_coins.bulk.rows import ALLOCATIONS, UPDATES, Format, Row, RowFile, integer
+from enkash_coins.bulk.source import BadFile, Source
 
 HEADER = b"coin_config_id,amount,configuration\n"
 KNOWN = "coin_config_id, coinConfigId, amount, configuration, company_id, companyId, event"
 
 
 class Opener(Protocol):
-    def __call__(self, path: Path, kind: Format | None = None) -> UpdateFile: ...
+    def __call__(self, path: Path, form: Format | None = None) -> RowFile: ...
 
 
 @pytest.fixture
 def checked() -> Iterator[Opener]:
     """Opens and checks an update file; closes it after the test."""
     with ExitStack() as stack:
-        yield lambda path, kind=None: UpdateFile(stack.enter_context(Source(str(path))), kind)
+        yield lambda path, form=None: RowFile(stack.enter_context(Source(str(path))), UPDATES, form)
 
 
 def problems(path: Path) -> list[str]:
     """What is wrong with the file, without its folder."""
     with pytest.raises(BadFile) as caught, Source(str(path)) as source:
-        UpdateFile(source)
+        list(RowFile(source, UPDATES))
     return [problem.replace(str(path), path.name) for problem in caught.value.problems]
 
 
@@ -47,11 +47,10 @@ def problems(path: Path) -> list[str]:
             b"coin_config_id,amount,coinConfigId\nA,1,B\n",
             "u.csv:1: column coinConfigId: stands there twice, also as coin_config_id",
         ),
-        (b"coin_config_id,amount,reason,reason\nA,1,,\n", "u.csv:1: column reason: stands there twice"),
         (b"coin_config_id;amount\nA;1\n", "u.csv:1: columns are to be separated by commas"),
         (b"coin_config_id\tamount\nA\t1\n", "u.csv:1: columns are to be separated by commas"),
         (
-            b"coin_config_id,outcome\nA,rejected\n",
+            b"coin_config_id\nA\n",
             "u.csv:1: has none of the columns amount, configuration, company_id, event",
         ),
         (HEADER + b"A,10.5,\n", "u.csv:2: column amount: '10.5' is not an integer"),
@@ -193,7 +192,7 @@ def test_unreadable_file_is_one_line(tmp_path: Path) -> None:
 def test_file_that_cannot_be_read_is_one_line() -> None:
     """A disk that fails while it is read is a line about the file."""
     with Source("/proc/self/mem") as source, pytest.raises(BadFile, match=r"^/proc/self/mem:1: input/output error$"):
-        UpdateFile(source, Format.CSV)
+        list(RowFile(source, UPDATES, Format.CSV))
 
 
 def test_closed_standard_input_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,10 +220,10 @@ def test_first_ten_problems_are_told_and_the_others_counted(tmp_path: Path) -> N
 def test_line_numbers_count_lines_of_the_file(tmp_path: Path, checked: Opener) -> None:
     """A row's line is where it begins, whatever quoted line breaks and empty lines stand before it."""
     path = tmp_path / "u.csv"
-    path.write_bytes(b'coin_config_id,amount,reason\n\nA,1,"two\nlines"\n\nB,2,\nC,x,\n')
+    path.write_bytes(b'coin_config_id,"amount\n"\n\nA,1\n\nB,2\nC,x\n')
     assert problems(path) == ["u.csv:7: column amount: 'x' is not an integer"]
-    path.write_bytes(b'coin_config_id,amount,reason\n\nA,1,"two\nlines"\n\nB,2,\n')
-    assert [row.line for row in checked(path)] == [3, 6]
+    path.write_bytes(b'coin_config_id,"amount\n"\n\nA,1\n\nB,2\n')
+    assert [row.line for row in checked(path)] == [4, 6]
 
 
 def test_csv_means_what_it_says(tmp_path: Path, checked: Opener) -> None:
@@ -234,107 +233,75 @@ def test_csv_means_what_it_says(tmp_path: Path, checked: Opener) -> None:
         b"\xef\xbb\xbfevent,coinConfigId, amount ,companyId,configuration\r\n"
         b'INVOICE_PAYMENT,A,0,,\r\n,B, -7 ,CEK1,"CUSTOM"\r\n,C,-9223372036854775808,,\r\n"a, b",D,,,\xc3\xa9'
     )
-    assert [row.update for row in checked(path)] == [
-        CoinEventUpdate("A", amount=0, event="INVOICE_PAYMENT"),
-        CoinEventUpdate("B", amount=-7, company_id="CEK1", configuration="CUSTOM"),
-        CoinEventUpdate("C", amount=-(2**63)),
-        CoinEventUpdate("D", event="a, b", configuration="é"),
+    assert [(row.id, row.wanted) for row in checked(path)] == [
+        ("A", {"event": "INVOICE_PAYMENT", "amount": 0}),
+        ("B", {"amount": -7, "company_id": "CEK1", "configuration": "CUSTOM"}),
+        ("C", {"amount": -(2**63)}),
+        ("D", {"event": "a, b", "configuration": "é"}),
     ]
 
 
 def test_json_lines_mean_what_they_say(tmp_path: Path, checked: Opener) -> None:
     """Both spellings, empty lines and a byte order mark; a missing key leaves the value as it is."""
     path = tmp_path / "u.ndjson"
-    path.write_bytes(
-        b'\xef\xbb\xbf{"coinConfigId": "A", "amount": 0}\n\n{"company_id": "C", "coin_config_id": "B", "reason": null}'
-    )
-    assert [row.update for row in checked(path)] == [
-        CoinEventUpdate("A", amount=0),
-        CoinEventUpdate("B", company_id="C"),
-    ]
+    path.write_bytes(b'\xef\xbb\xbf{"coinConfigId": "A", "amount": 0}\n\n{"company_id": "C", "coin_config_id": "B"}')
+    assert [(row.id, row.wanted) for row in checked(path)] == [("A", {"amount": 0}), ("B", {"company_id": "C"})]
     assert checked(path).format is Format.JSONL
 
 
-def test_remarks_of_an_earlier_run_are_ignored(tmp_path: Path, checked: Opener) -> None:
-    """What was not applied can be applied again as it is: outcome and reason are no columns of the row."""
-    path = tmp_path / "u.csv"
-    path.write_bytes(b"outcome,coin_config_id,reason,amount\nrejected,A,=why?,1\n")
-    (row,) = checked(path)
-    assert row.update == CoinEventUpdate("A", amount=1)
-    assert row.source == {"coin_config_id": "A", "amount": "1"}
-    assert checked(path).columns == ("coin_config_id", "amount")
+def test_allocation_files_have_columns_of_their_own(tmp_path: Path) -> None:
+    """The same reader and the same rules; a request id that is not given is made, and is another for each row."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"companyId,event,user_id,requestId\nCEK1,E,U1,order-1\nCEK1,E,U2,\nCEK1,E,U2,\n")
+    with Source(str(path)) as source:
+        first, second, third = RowFile(source, ALLOCATIONS)
+    assert first == Row(2, "order-1", {"company_id": "CEK1", "event": "E", "user_id": "U1"})
+    assert not second.given
+    assert second.id != third.id
 
 
-def test_rows_and_ids_are_counted(tmp_path: Path, checked: Opener) -> None:
-    """Before anything is sent it is known how many rows there are, and about how many configurations."""
-    path = tmp_path / "u.csv"
-    path.write_bytes(HEADER + b"A,1,\nB,1,\nA,2,\n")
-    rows = checked(path)
-    assert (rows.count, rows.ids) == (3, 2)
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"company_id,event\nC,E\n", "a.csv:1: column user_id: is missing"),
+        (b"company_id,event,user_id\nC,E,\n", "a.csv:2: column user_id: is empty"),
+        (b"company_id,event,user_id\nC,E,a/b\n", "a.csv:2: column user_id: 'a/b' is not an id"),
+        (b"company_id,event,user_id,amount\nC,E,U,1\n", "a.csv:1: column amount: is unknown; known are company_id,"),
+        (b"company_id,event,user_id,request_id\nC,E,U,a b\n", "a.csv:2: column request_id: 'a b' is not an id"),
+    ],
+)
+def test_bad_allocations_are_one_line(tmp_path: Path, content: bytes, problem: str) -> None:
+    """Each mistake in a file of allocations is one line with file, line and column."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(BadFile) as caught, Source(str(path)) as source:
+        list(RowFile(source, ALLOCATIONS))
+    (found,) = caught.value.problems
+    assert found.replace(str(path), path.name).startswith(problem)
 
 
 def test_format_may_be_said(tmp_path: Path, checked: Opener) -> None:
     """What is said about the format counts more than the file's name."""
     path = tmp_path / "u.csv"
     path.write_text('{"coin_config_id": "A", "amount": 1}', encoding="utf-8")
-    assert checked(path, Format.JSONL).count == 1
+    assert len(list(checked(path, Format.JSONL))) == 1
 
 
 @pytest.mark.parametrize(
     ("content", "kind"),
     [(HEADER + b"A,1,\n", Format.CSV), (b'\n {"coin_config_id": "A", "amount": 1}\n', Format.JSONL)],
 )
-def test_pipes_are_read_but_once(tmp_path: Path, checked: Opener, content: bytes, kind: Format) -> None:
-    """A pipe is copied, so that it can be checked before it is sent; its first character tells the format."""
+def test_pipes_are_read_but_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, kind: Format) -> None:
+    """A pipe has no name that tells the format: its first character does, and is not lost."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     writer = threading.Thread(target=path.write_bytes, args=[content])
     writer.start()
-    rows = checked(path)
-    writer.join()
-    assert rows.format is kind
-    assert rows.source.path is None
-    assert [row.update for row in rows] == [row.update for row in rows] == [CoinEventUpdate("A", amount=1)]
-
-
-def grow(path: Path) -> None:
-    """Write one more row."""
-    with path.open("ab") as file:
-        file.write(b"B,2,\n")
-
-
-def overwrite(path: Path) -> None:
-    """Write other rows of the same length."""
-    path.write_bytes(path.read_bytes().replace(b"1", b"9"))
-
-
-@pytest.mark.parametrize("change", [grow, overwrite])
-def test_change_after_the_check_is_noticed(tmp_path: Path, checked: Opener, change: object) -> None:
-    """A file that was written to since it was checked is not read on."""
-    path = tmp_path / "u.csv"
-    path.write_bytes(HEADER + b"A,1,\n" * 10)
-    os.utime(path, (1, 1))
-    rows = iter(checked(path))
-    next(rows)
-    assert callable(change)
-    change(path)
-    with pytest.raises(ChangedFile, match=r"u\.csv: was changed after it had been checked"):
-        next(rows)
-
-
-@pytest.mark.parametrize("replaced", [True, False])
-def test_another_file_under_the_same_name_is_noticed(tmp_path: Path, checked: Opener, replaced: bool) -> None:
-    """Editors save by putting a new file in the old one's place: that is a change, and so is a file that is gone."""
-    path = tmp_path / "u.csv"
-    path.write_bytes(HEADER + b"A,1,\n")
-    rows = checked(path)
-    rows.source.refuse_changes(by_name=True)
-    path.rename(tmp_path / "old.csv")
-    if replaced:
-        path.write_bytes(HEADER + b"A,1,\n")
-    rows.source.refuse_changes()
-    with pytest.raises(ChangedFile):
-        rows.source.refuse_changes(by_name=True)
+    with Source(str(path)) as source:
+        rows = RowFile(source, UPDATES)
+        writer.join()
+        assert rows.format is kind
+        assert [(row.id, row.wanted) for row in rows] == [("A", {"amount": 1})]
 
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0), ("-0", 0), ("007", 7), ("-12", -12)])

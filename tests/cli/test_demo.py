@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from enkash_coins.bulk.rows import UpdateFile
-from enkash_coins.bulk.source import Source
 from enkash_coins.cli import servers
 from enkash_coins.sandbox import Sandbox
 from tests.cli.command import Command
@@ -15,13 +13,11 @@ def test_demo_ends_well_and_says_what_became_of_the_rows(run: Command) -> None:
     """1,000 rows through real HTTP: five name ids that do not exist, all others are applied, and that is checked."""
     done = run("demo")
     assert (done.code, done.out) == (0, "")
-    assert "/updates.csv: 1,000 updates of 901 configurations\n" in done.err
-    assert "\n1,000 of 1,000 rows in " in done.err
-    assert re.search(r"\n  995 applied  [0-9]+ of them not at the first try\n", done.err)
-    assert "\n    5 rejected  update: HTTP 404: No such coin configuration\n" in done.err
-    assert done.err.count("GONE00") == 5
-    assert "Checked: every configuration in the sandbox is what the file says. It took 1 login and 1,0" in done.err
-    (folder,) = re.findall(r"(/\S*/)updates\.csv", done.err)
+    assert "/updates.run: 1,000 updates of 901 configurations\n  994 planned\n" in done.err
+    assert "\n  994 applied\n    5 rejected  get: HTTP 404: No such coin configuration\n" in done.err
+    assert done.err.count("GONE00") == 10
+    assert "Checked: every configuration in the sandbox is what the file says. It took 1 login, 9" in done.err
+    (folder,) = set(re.findall(r"(/\S*/)updates\.run", done.err))
     assert not Path(folder).exists()
 
 
@@ -32,7 +28,7 @@ def test_demo_may_keep_its_files(run: Command, monkeypatch: pytest.MonkeyPatch, 
     done = run("demo --rows 200 --keep")
     (folder,) = tmp_path.iterdir()
     assert done.err.endswith(f"The files are kept in {folder}\n")
-    assert sorted(path.name for path in folder.iterdir()) == ["updates.csv", "updates.not-applied.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == ["updates.csv", "updates.run"]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 10])
@@ -61,8 +57,6 @@ def test_demo_compares_the_file_with_the_truth(tmp_path: Path) -> None:
     sandbox = Sandbox(2)
     sandbox.configs["WCC00001"] |= {"amount": 2, "configuration": "CUSTOM"}
     sandbox.configs["WCC00002"]["amount"] = 3
-    with Source(str(path)) as source:
-        updates = UpdateFile(source)
-        assert servers._differences(sandbox, updates) == []
-        sandbox.configs["WCC00001"]["amount"] = 1
-        assert servers._differences(sandbox, updates) == ["WCC00001"]
+    assert servers._differences(sandbox, path) == []
+    sandbox.configs["WCC00001"]["amount"] = 1
+    assert servers._differences(sandbox, path) == ["WCC00001"]

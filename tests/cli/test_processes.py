@@ -6,31 +6,31 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from enkash_coins.bulk import Run
 from enkash_coins.sandbox import Fault, Sandbox
 from tests.cli.command import Command, Start, ended, process, wait_for
 
 ROWS = 400
 
 
-def outcomes(path: str) -> list[tuple[str, int, str]]:
-    """Id, amount and outcome of the rows in a file of those that were not applied."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines()[1:]
-    cells = [line.split(",") for line in lines]
-    return [(name, int(amount), outcome) for name, amount, outcome, *_ in cells]
+def states(path: str) -> Counter[str]:
+    """Rows of a run by state."""
+    return Counter({state.value: count for state, count in Run.open(path).counts.items()})
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_file_can_be_finished(start: Start, run: Command, number: signal.Signals) -> None:
-    """After Ctrl-C every row is either applied or kept, and applying those brings the server to where the whole
+    """After Ctrl-C every row is either applied or planned, and applying those brings the server to where the whole
     file would have; rows of one id keep their order all along.
     """
     sandbox = start(latency=0.005)
     names = [f"WCC000{1 + row % 20:02}" for row in range(ROWS)]
-    rows = [(name, row) for row, name in enumerate(names)]
+    rows = [(name, 1000 + row) for row, name in enumerate(names)]
     text = "coin_config_id,amount\n" + "".join(f"{name},{row}\n" for name, row in rows)
     Path("u.csv").write_text(text, encoding="utf-8")
     child = process("apply", "u.csv", "--yes", "--concurrency", "8")
@@ -38,14 +38,9 @@ def test_interrupted_file_can_be_finished(start: Start, run: Command, number: si
     child.send_signal(number)
     done = ended(child)
     assert done.code == 130
-    assert "Stopping: rows under way get 2 s to come to an end" in done.err
-    assert f"\n{ROWS} of {ROWS} rows in " in done.err
-    kept = outcomes("u.not-applied.csv")
-    assert {outcome for _, _, outcome in kept} == {"not_sent"}
-    assert len(kept) == ROWS - len(sandbox.applied)
-    sent = {(name, fields["amount"]) for _, name, fields in sandbox.applied}
-    assert sent | {(name, amount) for name, amount, _ in kept} == set(rows)
-    assert run("apply u.not-applied.csv --yes").code == 0
+    assert "stopping: rows under way get 2 s to come to an end" in done.err
+    assert states("u.run") == {"applied": len(sandbox.applied), "planned": ROWS - len(sandbox.applied)}
+    assert run("apply u.run --yes").code == 0
     assert {name: sandbox.configs[name]["amount"] for name in names} == dict(rows)
     for name in set(names):
         applied = [fields["amount"] for _, what, fields in sandbox.applied if what == name]
@@ -53,27 +48,29 @@ def test_interrupted_file_can_be_finished(start: Start, run: Command, number: si
 
 
 def test_second_interrupt_ends_it_at_once(start: Start) -> None:
-    """Rows that are never answered are unknown, those not sent are known as such, and the file is complete."""
+    """Rows that are never answered are unknown, those not sent are planned as before."""
     sandbox = start(faults=[Fault("hang", on="update")])
-    text = "coin_config_id,amount\n" + "".join(f"WCC000{1 + row:02},{row}\n" for row in range(20))
+    text = "coin_config_id,amount\n" + "".join(f"WCC000{1 + row:02},{1000 + row}\n" for row in range(20))
     Path("u.csv").write_text(text, encoding="utf-8")
     child = process("apply", "u.csv", "--yes", "--concurrency", "4")
     wait_for(sandbox, "update", 4)
     began = time.monotonic()
     child.send_signal(signal.SIGINT)
     assert child.stderr is not None
-    assert child.stderr.readline().startswith("Stopping")
+    assert child.stderr.readline().startswith("enkash-coins: stopping")
     child.send_signal(signal.SIGINT)
     done = ended(child)
     assert done.code == 130
     assert time.monotonic() - began < 2
-    assert [outcome for _, _, outcome in outcomes("u.not-applied.csv")] == ["unknown"] * 4 + ["not_sent"] * 16
+    assert states("u.run") == {"unknown": 4, "planned": 16}
 
 
 def test_terminal_shows_a_bar(start: Start) -> None:
     """On a terminal the question is asked, and progress is a bar that ends full."""
     sandbox = start(latency=0.01)
-    Path("u.csv").write_text("coin_config_id,amount\n" + "WCC00001,5\nNOPE,1\n" * 100, encoding="utf-8")
+    Path("u.csv").write_text(
+        "coin_config_id,amount\n" + "".join(f"WCC00001,{1000 + row}\nNOPE,1\n" for row in range(100)), encoding="utf-8"
+    )
     ours, theirs = pty.openpty()
     child = process("apply", "u.csv", stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs)
     os.close(theirs)
@@ -93,22 +90,24 @@ def test_terminal_shows_a_bar(start: Start) -> None:
     reader.join()
     os.close(ours)
     text = seen.decode()
-    assert "Apply them? [y/N] " in text
+    assert "? [y/N] " in text
     assert "200/200" in text
     assert "100 not ok" in text
-    assert sandbox.calls["update"] == 200
+    assert sandbox.calls["update"] == 100
 
 
 def test_interrupted_demo_is_exit_130() -> None:
     """Ctrl-C ends the demo like any other run, and its files are gone."""
-    child = process("demo", "--rows", "20000", "--json")
-    assert child.stdout is not None
-    child.stdout.readline()
+    child = process("demo", "--rows", "20000")
+    assert child.stderr is not None
+    folder = Path()
+    while "apply updates.run" not in (line := child.stderr.readline()):
+        if "/updates.run: " in line:
+            folder = Path(line.partition("updates.run")[0])
+    assert folder.exists()
     child.send_signal(signal.SIGINT)
-    done = ended(child)
-    assert done.code == 130
-    (line,) = [line for line in done.err.splitlines() if "20,000 updates of" in line]
-    assert not Path(line.partition("updates.csv")[0]).exists()
+    assert ended(child).code == 130
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

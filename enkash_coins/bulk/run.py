@@ -1,0 +1,404 @@
+"""A run: a bulk change as a plan that is applied, gone on with and taken back, with nothing lost after a crash."""
+
+import hashlib
+import os
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, Self
+
+import orjson
+
+from enkash_coins.bulk import ledger
+from enkash_coins.bulk.ledger import Counts, Record
+from enkash_coins.bulk.limit import Refusal, refusal
+from enkash_coins.bulk.lock import Lock
+from enkash_coins.bulk.rows import ALLOCATIONS, KINDS, UPDATES, Format, Kind, Row, RowFile, Values, row_of
+from enkash_coins.bulk.source import BadFile, Source, printable
+from enkash_coins.bulk.state import OK, State
+from enkash_coins.bulk.work import Crew
+from enkash_coins.bulk.writer import LedgerFailed, Work, Writer
+from enkash_coins.display import cut
+from enkash_coins.errors import EnkashError, InvalidRequest
+from enkash_coins.models import CoinAllocation, CoinEventUpdate, Outcome, OutcomeStatus
+from enkash_coins.service import CoinEventService
+
+Told = Callable[[Counts], None]
+Item = CoinEventUpdate | CoinAllocation
+Group = tuple[State, str, int, list[Record]]
+Expecting = tuple[Row, Values | None]
+
+# Of writing again what a late arrival has overwritten, or what turned out not to have been applied.
+_ROUNDS: Final = 3
+
+
+class AlreadyThere(BadFile):
+    """The file of a new run is that of another one."""
+
+
+class Run:
+    """A run in its file. ``Run.plan`` makes one, ``Run.open`` opens one.
+
+    Attributes:
+        path: the file.
+        facts: what is kept of its plan: kind of its rows, host, digest of the input, whether it was read.
+        counts: rows by state, as far as the last call saw them.
+        ended_by: why the last call did not work on all rows: an exception, or words; ``None`` if it did.
+        stopped: whether the last call was stopped.
+        host_failed: whether every row of the last call failed on the host's account.
+    """
+
+    def __init__(self, path: Path, facts: dict[str, str]) -> None:
+        self.path = path
+        self.facts = facts
+        self.kind: Kind = KINDS[facts["kind"]]
+        self.counts: Counts = Counts()
+        self.ended_by: Exception | str | None = None
+        self.stopped = False
+        self.host_failed = False
+        self._crew: Crew | None = None
+
+    @property
+    def name(self) -> str:
+        """The file, as it may be shown."""
+        return printable(str(self.path))
+
+    @property
+    def reads(self) -> bool:
+        """Whether configurations were read before anything was planned."""
+        return self.facts["reads"] == "yes"
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open a run that is there.
+
+        Raises:
+            BadFile: it is none, is damaged, or was written by a newer version.
+            LedgerFailed: it cannot be read.
+        """
+        file = Path(path)
+        if not file.is_file():
+            raise BadFile(f"{printable(str(file))}: no such file")
+        with closing(ledger.connect(file)) as db:
+            run = cls(file, ledger.check(db, file))
+            run.counts = ledger.counts(db)
+            return run
+
+    @classmethod
+    async def plan(
+        cls,
+        rows: str | os.PathLike[str] | Iterable[Item],
+        coins: CoinEventService,
+        *,
+        to: str | os.PathLike[str],
+        allocate: bool = False,
+        read: bool = True,
+        max_change: str | None = None,
+        form: Format | None = None,
+        go_on: bool = False,
+        on_progress: Told | None = None,
+    ) -> Self:
+        """Check all rows and read every configuration; nothing is written remotely.
+
+        A plan that was interrupted goes on when it is made again.
+
+        Args:
+            rows: a file (``-`` for standard input), or the rows themselves.
+            to: the run's file.
+            allocate: the rows are allocations; they are not read, and get their request ids now.
+            read: without it nothing is known of what is there: no ``unchanged``, and no rollback.
+            max_change: refuse rows that change an amount by more: ``"20%"`` or ``"50"``.
+            form: how the file's rows are written, if its name does not tell.
+            go_on: take also a plan of the same rows that is finished, and not wholly applied.
+            on_progress: called in the event loop with rows by state.
+
+        Raises:
+            BadFile: rows that cannot be sent, one line each; or the run's file is something else (``AlreadyThere``).
+            InvalidRequest: ``max_change`` means nothing here.
+            LedgerFailed, OSError: the run's file cannot be written.
+        """
+        kind = ALLOCATIONS if allocate else UPDATES
+        reads = read and not allocate
+        refused = refusal(max_change)
+        if max_change is not None and not reads:
+            raise InvalidRequest("max_change: amounts are compared with what was read, and nothing is")
+        facts = {"kind": kind.name, "host": _host(coins), "reads": "yes" if reads else "no"}
+        facts["max_change"] = max_change or ""
+        with _checked(rows, kind, form) as checked:
+            expecting = ((row, None) for row in checked)
+            return await cls._made(Path(to), facts, expecting, coins, told=on_progress, refused=refused, go_on=go_on)
+
+    @classmethod
+    async def _made(
+        cls,
+        path: Path,
+        facts: dict[str, str],
+        rows: Iterable[Expecting],
+        coins: CoinEventService,
+        *,
+        told: Told | None,
+        refused: Refusal,
+        go_on: bool,
+    ) -> Self:
+        """The run that these rows make, or the one that they have made before, if that is not finished; read."""
+        with _at_work(path, new=True) as writer:
+            known = await writer.post(lambda db: None if ledger.is_empty(db) else ledger.check(db, path))
+            hashed = _hashed(rows, facts, writer)
+            if known is None:
+                state = State.UNREAD if facts["reads"] == "yes" else State.PLANNED
+                await writer.post(lambda db: ledger.load(db, hashed, facts, state))
+            else:
+                for _ in hashed:
+                    pass
+            run = cls(path, facts)
+            crew = run._hire(writer, coins, told, timeout=0.0)
+            await crew.recount()
+            left = crew.counts[State.UNREAD] or (
+                go_on and crew.counts.total() > sum(crew.counts[state] for state in OK)
+            )
+            if known is not None and not (known == facts and left):
+                raise AlreadyThere(f"{run.name}: exists already, and is not overwritten")
+            await run._finish(crew, crew.read(ledger.ids_unread, partial(_plan, refused)))
+        return run
+
+    async def apply(
+        self,
+        coins: CoinEventService,
+        *,
+        on_progress: Told | None = None,
+        force: bool = False,
+        replay: bool = False,
+        timeout: float = 30.0,  # noqa: ASYNC109  # not of this call
+    ) -> Counts:
+        """Work off what is planned; go on where it stopped. Returns rows by state.
+
+        Args:
+            on_progress: called in the event loop with rows by state, after each commit.
+            force: also write what somebody else has changed since the plan.
+            replay: send allocations again in doubt, under their own request ids.
+            timeout: seconds after which a request without an answer cannot arrive any more.
+
+        Raises:
+            BadFile: it belongs to another host, its plan is not finished, or another process works on it.
+            LedgerFailed: its file cannot be written.
+        """
+        self._refuse_other_host(coins)
+        with _at_work(self.path) as writer:
+            crew = self._hire(writer, coins, on_progress, timeout=timeout, forced=force, replay=replay)
+            await crew.recount()
+            if crew.counts[State.UNREAD]:
+                raise BadFile(
+                    f"{self.name}: {crew.counts[State.UNREAD]:,} of its rows were not read yet: plan it again"
+                )
+            work = self._work_off(crew, writer, time.time() + timeout, force=force, replay=replay)
+            await self._finish(crew, work)
+        return self.counts
+
+    async def _work_off(self, crew: Crew, writer: Writer, until: float, *, force: bool, replay: bool) -> None:
+        await writer.post(lambda db: ledger.resume(db, until=until))
+        if force:
+            await writer.post(ledger.force)
+        if self.kind is UPDATES:
+            await crew.read(ledger.ids_unknown, partial(_settle, due=False, forced=force))
+        elif replay:
+            await writer.post(ledger.replay)
+        await writer.post(ledger.again)
+        for _ in range(_ROUNDS):
+            await crew.recount()
+            await crew.write()
+            if self.kind is not UPDATES or not await self._settle_late(crew, writer, force=force):
+                break
+
+    async def _settle_late(self, crew: Crew, writer: Writer, *, force: bool = False) -> bool:
+        """Read what is in doubt when nothing can arrive late any more; whether there is something to write again."""
+        until = await writer.post(ledger.latest_arrival)
+        if until is not None and crew.ended_by is None:
+            await crew.wait(until - time.time())
+            if crew.ended_by is None:
+                await crew.read(ledger.ids_in_doubt, partial(_settle, due=True, forced=force))
+        counts = await writer.post(ledger.counts)
+        return crew.ended_by is None and counts[State.PLANNED] > 0
+
+    async def rollback(
+        self,
+        coins: CoinEventService,
+        *,
+        to: str | os.PathLike[str],
+        on_progress: Told | None = None,
+        timeout: float = 30.0,  # noqa: ASYNC109  # not of this call
+    ) -> "Run":
+        """Plan a new run that takes this one back; it is applied like any other.
+
+        Each configuration gets what it had before, where it still holds what this run has left; else it is drifted.
+        ``company_id`` cannot be read, and is not taken back.
+
+        Args:
+            to: the new run's file.
+            timeout: seconds after which a request without an answer cannot arrive any more.
+
+        Raises:
+            BadFile: it cannot be taken back, or as for ``plan``.
+        """
+        self._refuse_other_host(coins)
+        if self.kind is not UPDATES:
+            raise BadFile(f"{self.name}: allocations cannot be taken back: the API has no call for it")
+        if not self.reads:
+            raise BadFile(f"{self.name}: cannot be taken back: it was planned without reading what was there before")
+        with _at_work(self.path) as writer:
+            crew = self._hire(writer, coins, None, timeout=timeout)
+            await writer.post(lambda db: ledger.resume(db, until=time.time() + timeout))
+            await self._finish(crew, self._settle_late(crew, writer))
+            if self.ended_by is not None:
+                raise BadFile(f"{self.name}: what is in doubt in it could not be read: {self.ended_by}")
+            with closing(ledger.connect(self.path)) as db:
+                facts = {**self.facts, "max_change": "", "takes_back": self.facts["input"]}
+                rows = ledger.undoing(db)
+                return await Run._made(
+                    Path(to), facts, rows, coins, told=on_progress, refused=refusal(None), go_on=True
+                )
+
+    def stop(self, why: str) -> None:
+        """Begin no more rows; those under way get a moment to come to an end, and none at the second call."""
+        if self._crew is not None:
+            self._crew.stop(why)
+
+    def outcomes(self) -> Iterator[Outcome[Item, object]]:
+        """What became of each row that came to an end, in the order of the input."""
+        for record in self.records([State(status) for status in OutcomeStatus]):
+            item: Item = self.kind.item(**{self.kind.key: record.id}, **record.wanted)
+            status = OutcomeStatus(record.state)
+            error = None
+            if record.reason is not None or status is OutcomeStatus.DRIFTED:
+                doubt = status in (OutcomeStatus.UNKNOWN, OutcomeStatus.MISMATCHED)
+                own_id = record.id if self.kind is ALLOCATIONS else None
+                error = EnkashError(
+                    explained(record),
+                    operation="update" if self.kind is UPDATES else "allocate",
+                    attempts=record.attempts,
+                    maybe_applied=doubt,
+                    request_id=own_id,
+                )
+            yield Outcome(record.number, item, status, None, error, record.attempts, record.late is not None)
+
+    def records(self, states: Sequence[State] = tuple(State)) -> Iterator[Record]:
+        """All that is known of the rows of these states, in the order of the input."""
+        with self._reading() as db:
+            yield from ledger.records(db, states)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(ledger.connect(self.path)) as db:
+                yield db
+        except sqlite3.Error as error:
+            raise ledger.told(self.path, error) from None
+
+    def summary(
+        self, reasons: int, examples: int
+    ) -> "tuple[dict[str, int], list[tuple[State, str, int, list[Record]]]]":
+        """The plan's numbers, and the most frequent ends with some rows of each.
+
+        Args:
+            reasons: how many.
+            examples: rows of each.
+        """
+        with self._reading() as db:
+            groups = [
+                (state, why, count, ledger.examples(db, state, why, examples))
+                for state, why, count in ledger.reasons(db, reasons)
+            ]
+            return ledger.numbers(db), groups
+
+    def _hire(
+        self,
+        writer: Writer,
+        coins: CoinEventService,
+        told: Told | None,
+        *,
+        timeout: float,
+        forced: bool = False,
+        replay: bool = False,
+    ) -> Crew:
+        self._crew = Crew(writer, self.kind, coins, told, timeout=timeout, forced=forced, replay=replay)
+        return self._crew
+
+    async def _finish(self, crew: Crew, work: Awaitable[object]) -> None:
+        """Have work done, and keep what came of it."""
+        try:
+            await work
+            await crew.recount()
+        finally:
+            self.counts = crew.counts
+            self.ended_by, self.stopped, self.host_failed = crew.ended_by, crew.stopped, crew.host_failed
+            self._crew = None
+
+    def _refuse_other_host(self, coins: CoinEventService) -> None:
+        if self.facts["host"] != _host(coins):
+            raise BadFile(f"{self.name}: was planned for {self.facts['host']}, and not for {_host(coins)}")
+
+
+@contextmanager
+def _at_work(path: Path, *, new: bool = False) -> Iterator[Writer]:
+    """The writer of a run, for this process alone."""
+    lock = Lock(path)
+    try:
+        if new:
+            ledger.create(path)
+        writer = Writer(ledger.connect(path), path)
+        try:
+            yield writer
+        finally:
+            writer.close()
+            if new:
+                ledger.remove_if_empty(path)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _checked(rows: str | os.PathLike[str] | Iterable[Item], kind: Kind, form: Format | None) -> Iterator[Iterable[Row]]:
+    if isinstance(rows, str | os.PathLike):
+        with Source(os.fspath(rows)) as source:
+            yield RowFile(source, kind, form)
+    else:
+        yield (row_of(item, index, kind) for index, item in enumerate(rows))
+
+
+def _hashed(rows: Iterable[Expecting], facts: dict[str, str], writer: Writer) -> Iterator[Expecting]:
+    """The same rows; when they are through, their digest is among the facts."""
+    digest = hashlib.sha256()
+    for row, expected in rows:
+        if writer.closing:  # whoever asked for them was cancelled
+            raise LedgerFailed("interrupted")
+        digest.update(orjson.dumps((row.id if row.given else None, row.wanted, expected)))
+        yield row, expected
+    facts["input"] = digest.hexdigest()
+
+
+def _plan(refused: Refusal, id_: str, found: Values) -> Work[Counts | None]:
+    return lambda db: ledger.plan(db, id_, found, time.time(), refused)
+
+
+def _settle(id_: str, found: Values, *, due: bool, forced: bool) -> Work[Counts | None]:
+    return lambda db: ledger.settle(db, id_, found, due=due, forced=forced)
+
+
+def _host(coins: CoinEventService) -> str:
+    """Where a service leads to; nothing for one that is not made by ``connect``."""
+    return "" if coins._server is None else "{}:{}".format(*coins._server)  # noqa: SLF001  # the package's own
+
+
+def explained(record: Record) -> str:
+    """Why a row is not as wanted."""
+    if record.state is State.DRIFTED and record.found is not None:
+        found = {name: record.found[name] for name in record.wanted if name in record.found}
+        return "; ".join(filter(None, (f"somebody else has set {changes(found)}", record.reason)))
+    return record.reason or ""
+
+
+def changes(values: Values) -> str:
+    """Values as people read them."""
+    return ", ".join(f"{name} {cut(str(value))}" for name, value in values.items())

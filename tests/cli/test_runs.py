@@ -1,0 +1,378 @@
+import asyncio
+import io
+import json
+import sqlite3
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from enkash_coins.bulk import Counts, State
+from enkash_coins.cli.progress import Progress, plain_lines
+from enkash_coins.sandbox import Fault, Sandbox
+from tests.cli.command import Command, Start, ended, process
+
+HEADER = "coin_config_id,amount\n"
+
+
+def write(text: str, name: str = "u.csv") -> None:
+    """A file in the test's working folder."""
+    Path(name).write_text(text, encoding="utf-8")
+
+
+def files() -> list[str]:
+    """What is in the test's working folder."""
+    return sorted(path.name for path in Path().iterdir())
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], str]], None]:
+    """Puts a person before the terminal, who answers by a function."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def put(answer: Callable[[], str]) -> None:
+        stdin = Terminal()
+        monkeypatch.setattr(stdin, "readline", answer)
+        monkeypatch.setattr(sys, "stdin", stdin)
+
+    return put
+
+
+@pytest.fixture
+def five(sandbox: Sandbox) -> Sandbox:
+    """A sandbox whose first two configurations have the amount 5."""
+    for name in ("WCC00001", "WCC00002"):
+        sandbox.configs[name]["amount"] = 5
+    return sandbox
+
+
+def test_plan_shows_the_difference_and_apply_writes_it(five: Sandbox, run: Command) -> None:
+    """The plan says what would change, and writes nothing; apply does just that; show tells what became of it."""
+    write(f"{HEADER}WCC00001,7\nWCC00002,5\nWCC00001,9\n")
+    done = run("plan u.csv -o june.run")
+    assert (done.code, done.out) == (0, "")
+    assert done.err.splitlines() == [
+        "june.run: 3 updates of 2 configurations",
+        "  2 planned",
+        "    line 2 WCC00001  amount 5 → 7 · line 4 WCC00001  amount 7 → 9",
+        "  1 unchanged",
+    ]
+    assert five.calls["update"] == 0
+    done = run("apply june.run --yes")
+    assert (done.code, done.out) == (0, "")
+    assert done.err.splitlines() == ["june.run: 3 updates of 2 configurations", "  2 applied", "  1 unchanged"]
+    assert five.configs["WCC00001"]["amount"] == 9
+    assert run("show june.run").err == done.err
+    assert files() == ["june.run", "u.csv"]
+
+
+def test_apply_of_a_file_is_plan_and_apply_in_one(five: Sandbox, run: Command) -> None:
+    """Its run is kept beside it; what was not applied is taken up by the same command."""
+    write(f"{HEADER}WCC00001,7\nWCC00002,8\n")
+    five.faults.append(Fault("operation_failed", on="update", nth=1))
+    done = run("apply u.csv --yes --concurrency 1")
+    assert done.code == 1
+    assert "  1 rejected  update: response_code 1: Refused, as the sandbox was told to" in done.err
+    assert "    line 2 WCC00001" in done.err
+    assert run("apply u.csv --yes").code == 0
+    assert five.configs["WCC00001"]["amount"] == 7
+    assert five.calls["update"] == 3
+    assert run("apply u.csv --yes").code == 0, "the same file once more is another run"
+    assert five.calls["update"] == 3
+    assert files() == ["u-2.run", "u.csv", "u.run"]
+    write(f"{HEADER}WCC00001,1\n")
+    assert run("apply u.csv --yes").code == 0
+    assert files() == ["u-2.run", "u-3.run", "u.csv", "u.run"]
+
+
+def test_rollback_takes_a_run_back(five: Sandbox, run: Command) -> None:
+    """It is a run like any other, and can itself be taken back."""
+    write(f"{HEADER}WCC00001,7\nWCC00002,8\n")
+    run("apply u.csv --yes")
+    five.configs["WCC00002"]["amount"] = 6
+    done = run("rollback u.run --yes")
+    assert done.code == 1
+    assert done.err.splitlines()[-3:] == [
+        "  1 applied",
+        "  1 drifted",
+        "    line 3 WCC00002  somebody else has set amount 6",
+    ]
+    assert [five.configs[name]["amount"] for name in ("WCC00001", "WCC00002")] == [5, 6]
+    assert run("rollback u.run --yes --force -o again.run").code == 0
+    assert five.configs["WCC00002"]["amount"] == 5
+    assert run("rollback u.rollback.run --yes -o forth.run").code == 0
+    assert five.configs["WCC00001"]["amount"] == 7
+
+
+def test_allocations_are_planned_and_held_in_doubt(sandbox: Sandbox, run: Command) -> None:
+    """They have their request ids since the plan; one in doubt is not sent again, but on demand; none is taken back."""
+    write("company_id,event,user_id\nCEK1,REFERRAL_EVENT,EK1\nCEK1,REFERRAL_EVENT,EK2\n", "a.csv")
+    assert run("plan --allocate a.csv").code == 0
+    sandbox.faults.append(Fault("disconnect_before_apply", on="allocate", nth=1))
+    done = run("apply a.run --yes")
+    assert done.code == 1
+    assert done.err.endswith("1 row in doubt, and held: ask EnKash, or send again with --replay\n")
+    assert run("apply a.run --yes").code == 1
+    assert sandbox.calls["allocate"] == 2
+    assert run("apply a.run --yes --replay").code == 0
+    assert len(sandbox.allocations) == 2
+    back = run("rollback a.run --yes")
+    assert (back.code, back.err) == (
+        2,
+        "enkash-coins: a.run: allocations cannot be taken back: the API has no call for it\n",
+    )
+
+
+def test_limits_and_missing_configurations_are_in_the_plan(five: Sandbox, run: Command) -> None:
+    """Exit 1: not all rows can be applied, and why not stands in the plan."""
+    write(f"{HEADER}WCC00001,50\nWCC00002,6\nGONE,1\n")
+    done = run("plan u.csv --max-change 20%")
+    assert done.code == 1
+    assert "  1 not_sent  refused: it would change the amount from 5 to 50, which is more than 20%" in done.err
+    assert "  1 rejected  get: HTTP 404: No such coin configuration" in done.err
+    assert "WCC00002  amount 5 → 6" in done.err
+    bad = run("plan u.csv -o b.run --max-change lots")
+    assert bad.code == 2
+    assert "max_change: 'lots' is neither a share such as 20% nor an amount such as 50" in bad.err
+
+
+def test_plan_without_reading_says_so(five: Sandbox, run: Command) -> None:
+    """Nothing is read, and there is no way back."""
+    write(f"{HEADER}WCC00001,5\n")
+    done = run("plan u.csv --no-read")
+    assert done.err.splitlines()[-1] == "Planned without reading what is there: it cannot be taken back"
+    assert five.calls == {}
+    assert run("apply u.run --yes").code == 0
+    back = run("rollback u.run --yes")
+    assert back.code == 2
+    assert "planned without reading what was there before" in back.err
+
+
+def test_company_is_told_to_be_unverifiable(sandbox: Sandbox, run: Command) -> None:
+    """Plan and summary say that the field is neither checked nor taken back."""
+    write("coin_config_id,company_id\nWCC00001,CEK1\n")
+    told = "1 row set company_id, which cannot be read: it is neither checked nor taken back"
+    assert run("plan u.csv").err.splitlines()[-1] == told
+    assert run("apply u.run --yes").err.splitlines()[-1] == told
+
+
+def test_rows_can_be_shown_by_status(five: Sandbox, run: Command) -> None:
+    """One a line, with the reason; machines get all that is known."""
+    write(f"{HEADER}WCC00001,7\nGONE,8\n")
+    run("apply u.csv --yes")
+    assert run("show u.run --status rejected").out == "line 3 GONE  get: HTTP 404: No such coin configuration\n"
+    applied, rejected, total = map(json.loads, run("show u.run --json").out.splitlines())
+    assert (applied["coin_config_id"], applied["status"], applied["before"]["amount"]) == ("WCC00001", "applied", 5)
+    assert (rejected["line"], rejected["reason"]) == (3, "get: HTTP 404: No such coin configuration")
+    assert total == {"summary": {"applied": 1, "rejected": 1}, "rows": 2, "run": "u.run", "ended_by": None}
+    assert len(run("apply u.run --yes --json").out.splitlines()) == 3
+    assert len(run("show u.run --status applied --json").out.splitlines()) == 2
+
+
+def test_remote_text_cannot_steer_the_terminal(five: Sandbox, run: Command) -> None:
+    """What a server sends is shown, but not obeyed."""
+    five.configs["WCC00001"]["event"] = "\x1b[2J"
+    write("coin_config_id,event\nWCC00001,E\n")
+    done = run("plan u.csv")
+    assert "\x1b" not in done.err
+    assert "event \N{REPLACEMENT CHARACTER}[2J → E" in done.err
+
+
+def test_summary_is_short(start: Start, run: Command) -> None:
+    """A few reasons, a few examples of each, and how many more there are."""
+    start(faults=[Fault("server_error", on="get", nth=number, status=400 + number) for number in range(10, 30)])
+    write(HEADER + "".join(f"WCC{number:05},1\n" for number in range(1, 20)) + "".join(f"NO{n},1\n" for n in range(9)))
+    summary = run("plan u.csv --retries 0 --concurrency 1").err
+    assert " · …" in summary
+    assert "for other reasons: see them with enkash-coins show u.run --status …" in summary
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "u.csv: is empty"),
+        (HEADER, "u.csv: has a header, but no rows"),
+        (f"{HEADER}WCC00001,1\nWCC00002,10.5\n", "u.csv:3: column amount: '10.5' is not an integer"),
+        (f"{HEADER}WCC00001,1\nWCC00002\n", "u.csv:3: has 1 cells, but the header has 2"),
+        ("coin_config_id,amuont\nWCC00001,1\n", "u.csv:1: column amuont: is unknown; known are coin_config_id,"),
+    ],
+)
+def test_bad_file_is_one_line_and_nothing_is_sent(sandbox: Sandbox, run: Command, content: str, problem: str) -> None:
+    """The whole file is checked first: one bad row at its end, and not even a login is tried."""
+    write(content)
+    done = run("apply u.csv --yes")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith(f"enkash-coins: {problem}")
+    assert sandbox.calls == {}
+    assert files() == ["u.csv"]
+
+
+def test_without_terminal_yes_is_required(sandbox: Sandbox, run: Command) -> None:
+    """Nobody can be asked: exit 2, nothing sent."""
+    write(f"{HEADER}WCC00001,7\n")
+    for command in ("apply u.csv", "rollback u.run"):
+        done = run(command)
+        assert (done.code, done.err) == (
+            2,
+            "enkash-coins: there is no terminal to ask on: --yes is required to write\n",
+        )
+    assert sandbox.calls == {}
+
+
+@pytest.mark.parametrize("answer", ["y\n", "YES\n"])
+def test_consent_applies(five: Sandbox, run: Command, terminal: Callable[..., None], answer: str) -> None:
+    """The question comes after the plan, and names the host."""
+    write(f"{HEADER}WCC00001,7\nWCC00001,8\n")
+    terminal(lambda: answer)
+    done = run("apply u.csv")
+    assert done.err.startswith("u.run: 2 updates of 1 configuration\n  2 planned\n")
+    assert f"Write to 127.0.0.1:{five.port}? [y/N] " in done.err
+    assert five.calls["update"] == 2
+
+
+@pytest.mark.parametrize("answer", ["\n", "n\n", "yess\n", ""])
+def test_anything_but_consent_does_not(five: Sandbox, run: Command, terminal: Callable[..., None], answer: str) -> None:
+    """Whatever is not a yes, the end of input included, is a no; the plan is kept."""
+    write(f"{HEADER}WCC00001,7\n")
+    terminal(lambda: answer)
+    done = run("apply u.csv")
+    assert done.code == 1
+    assert done.err.endswith("[y/N] enkash-coins: nothing was written; the plan is kept: u.run\n")
+    assert five.calls["update"] == 0
+    assert run("apply u.run --yes").code == 0
+
+
+def test_interrupted_question_is_exit_130(five: Sandbox, run: Command, terminal: Callable[..., None]) -> None:
+    """Ctrl-C at the question writes nothing."""
+
+    def interrupt() -> str:
+        raise KeyboardInterrupt
+
+    write(f"{HEADER}WCC00001,7\n")
+    terminal(interrupt)
+    done = run("apply u.csv")
+    assert (done.code, done.err.splitlines()[-1].partition("? ")[2]) == (130, "[y/N] enkash-coins: interrupted")
+    assert five.calls["update"] == 0
+
+
+def test_refused_login_is_exit_3(sandbox: Sandbox, run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One token request for the whole file, and all rows wait in the run."""
+    monkeypatch.setenv("ENKASH_PASSWORD", "wrong")
+    write(HEADER + "".join(f"WCC{number:05},7\n" for number in range(500)))
+    done = run("apply u.csv --yes")
+    assert done.code == 3
+    assert "Check the ENKASH_* credentials first" in done.err.splitlines()[0]
+    assert sandbox.calls == {"token": 1}
+    assert "500 unread" in done.err
+
+
+def test_unreachable_host_is_exit_4(sandbox: Sandbox, run: Command) -> None:
+    """After a hundred rows nothing more is tried; the plan goes on another time."""
+    write(HEADER + "".join(f"WCC{number:05},7\n" for number in range(500)))
+    done = run("plan u.csv --retries 0 --base-url http://127.0.0.1:1")
+    assert done.code == 4
+    assert done.err.startswith(
+        "Ended early: 100 rows in a row failed on account of the host, the last with: no connection"
+    )
+    assert "500 unread" in done.err
+
+
+def test_another_host_is_refused(five: Sandbox, run: Command, start: Start) -> None:
+    """A plan is for one host: exit 2, and nothing is sent to the other."""
+    write(f"{HEADER}WCC00001,7\n")
+    run("plan u.csv")
+    other = start()
+    done = run("apply u.run --yes")
+    assert done.code == 2
+    assert f"u.run: was planned for 127.0.0.1:{five.port}, and not for 127.0.0.1:{other.port}" in done.err
+    assert other.calls == {}
+
+
+async def test_without_terminal_progress_is_a_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Now and then a line says how many rows are done, and how they ended."""
+    shown = Progress(State.PLANNED)
+    async with plain_lines(shown, seconds=0.001):
+        await asyncio.sleep(0.01)
+        shown(Counts({State.APPLIED: 1, State.REJECTED: 1, State.PLANNED: 3, State.SENT: 0}))
+        await asyncio.sleep(0.01)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "0 of 0 rows: none yet"
+    assert lines[-1] == "2 of 5 rows: 1 applied, 1 rejected, 3 planned"
+    assert shown.not_ok == 1
+
+
+def test_warnings_of_the_package_are_shown(sandbox: Sandbox, run: Command) -> None:
+    """An answer about another id than the one asked for is a warning that people see."""
+    sandbox.configs["WCC00001"]["coinConfigId"] = "WCC99999"
+    done = run("get WCC00001")
+    assert done.code == 0
+    assert done.err.startswith("enkash-coins: warning: asked for WCC00001, the answer names WCC99999;")
+
+
+def test_standard_input_is_applied(sandbox: Sandbox) -> None:
+    """A pipe is checked as a whole like any file, in the format that it begins with; its run goes to this folder."""
+    child = process("apply", "-", "--yes", stdin=-1)
+    done = ended(child, '{"coinConfigId": "WCC00001", "amount": 77}\n{"coinConfigId": "NOPE", "amount": 1}\n')
+    assert done.code == 1
+    assert sandbox.configs["WCC00001"]["amount"] == 77
+    bad = ended(process("apply", "-", "--yes", stdin=-1), f"{HEADER}WCC00001,5\nWCC00001,x\n")
+    assert (bad.code, bad.err) == (2, "enkash-coins: stdin:3: column amount: 'x' is not an integer\n")
+    assert sandbox.calls["update"] == 1
+    assert files() == ["stdin.run"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_full_disk_under_standard_output_is_exit_5(five: Sandbox) -> None:
+    """When results cannot be printed they are in the run all the same."""
+    write(f"{HEADER}WCC00001,7\n")
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = ended(process("apply", "u.csv", "--yes", "--json", stdout=full))
+    assert done.code == 5
+    assert "no space left on device" in done.err.lower()
+    assert five.configs["WCC00001"]["amount"] == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is no run, or its plan was never finished"),
+        (b"not a database, but longer than the header of one" * 20, "is no run, or is damaged"),
+        (None, "no such file"),
+    ],
+)
+def test_what_is_no_run_is_one_line(sandbox: Sandbox, run: Command, content: bytes | None, problem: str) -> None:
+    """A foreign, an empty or a missing file: exit 2."""
+    if content is not None:
+        Path("x.run").write_bytes(content)
+    for command in ("apply x.run --yes", "show x.run", "rollback x.run --yes"):
+        done = run(command)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert f"x.run: {problem}" in done.err
+    assert sandbox.calls == {}
+
+
+def test_torn_run_and_run_of_the_future_are_one_line(five: Sandbox, run: Command) -> None:
+    """A file that lost its end, another program's database, and a schema that is not known yet: exit 2."""
+    write(HEADER + "WCC00001,7\n" * 1000)
+    run("plan u.csv")
+    whole = Path("u.run").read_bytes()
+    Path("torn.run").write_bytes(whole[: len(whole) // 2])
+    with closing(sqlite3.connect("other.run")) as db:
+        db.execute("CREATE TABLE t (x)")
+    with closing(sqlite3.connect("u.run")) as db:
+        db.execute("PRAGMA user_version=2")
+    calls = five.calls.copy()
+    for name, problem in (
+        ("torn", "is damaged"),
+        ("other", "is no run"),
+        ("u", "was written by a newer version of this command (schema 2, not 1)"),
+    ):
+        done = run(f"apply {name}.run --yes")
+        assert (done.code, done.err.count("\n")) == (2, 1), done.err
+        assert problem in done.err
+    assert five.calls == calls
