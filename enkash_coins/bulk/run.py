@@ -156,10 +156,9 @@ class Run:
             run = cls(path, facts)
             crew = run._hire(writer, coins, told, timeout=0.0)
             await crew.recount()
-            left = crew.counts[State.UNREAD] or (
-                go_on and crew.counts.total() > sum(crew.counts[state] for state in OK)
-            )
-            if known is not None and not (known == facts and left):
+            unfinished = crew.counts.total() > sum(crew.counts[state] for state in OK)
+            usable = crew.counts[State.UNREAD] or (go_on and unfinished) or "takes_back" in facts
+            if known is not None and not (known == facts and usable):
                 raise AlreadyThere(f"{run.name}: exists already, and is not overwritten")
             await run._finish(crew, crew.read(ledger.ids_unread, partial(_plan, refused)))
         return run
@@ -257,7 +256,7 @@ class Run:
                 facts = {**self.facts, "max_change": "", "takes_back": self.facts["input"]}
                 rows = ledger.undoing(db)
                 return await Run._made(
-                    Path(to), facts, rows, coins, told=on_progress, refused=refusal(None), go_on=True
+                    Path(to), facts, rows, coins, told=on_progress, refused=refusal(None), go_on=False
                 )
 
     def stop(self, why: str) -> None:

@@ -186,6 +186,7 @@ def test_nothing_is_lost_or_doubled_by_kill_9(
     server: Witness, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """However often plan, apply and rollback are killed: every row ends in one state, and the server's log agrees."""
+    sys.stdout.write(f"seed {SEED}\n")  # shown when it fails
     dice = random.Random(SEED)
     killer = Killer(server, tmp_path, dice)
     checked: Counter[str] = Counter()

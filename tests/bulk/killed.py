@@ -1,0 +1,65 @@
+"""A process that applies a run and kills itself at a named point: ``python killed.py POINT RUN``."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from enkash_coins import CoinEventService
+from enkash_coins.bulk import Run, ledger
+from enkash_coins.bulk.work import Crew
+
+#: The point, what is replaced to be there, and whether that is when it begins.
+POINTS: dict[str, tuple[object, str, bool]] = {
+    "before the intent is committed": (ledger, "page", False),
+    "before the intent of a single row is committed": (ledger, "claim", False),
+    "before it is sent": (Crew, "_send", True),
+    "after the answer": (Crew, "_send", False),
+    "before the outcome is committed": (ledger, "finish", False),
+    "before anyone is told of the outcome": (Crew, "_told_of", True),
+}
+
+
+def kill_at(point: str, after: int) -> None:
+    """Have this process killed at a point, when it has passed it so often."""
+    owner, name, at_the_beginning = POINTS[point]
+    original: Callable[..., Any] = getattr(owner, name)
+    passed = iter(range(after))
+
+    def kill() -> None:
+        if next(passed, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if asyncio.iscoroutinefunction(original):
+
+        async def wrapped(*arguments: Any) -> Any:  # noqa: ANN401  # whatever it is
+            if at_the_beginning:
+                kill()
+            result = await original(*arguments)
+            kill()
+            return result
+
+        setattr(owner, name, wrapped)
+    else:
+
+        def called(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401  # whatever it is
+            if at_the_beginning:
+                kill()
+            result = original(*arguments, **options)
+            kill()
+            return result
+
+        setattr(owner, name, called)
+
+
+async def apply(path: str) -> None:
+    """Apply the run to the host of the environment."""
+    async with CoinEventService.from_env(concurrency=4) as coins:
+        await Run.open(path).apply(coins, timeout=0.1)
+
+
+if __name__ == "__main__":
+    kill_at(sys.argv[1], int(sys.argv[3]))
+    asyncio.run(apply(sys.argv[2]))
