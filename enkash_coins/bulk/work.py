@@ -101,8 +101,8 @@ class Crew:
         self._failed_in_a_row = 0
         self._under_way: dict[int, Todo] = {}
         self._ends: deque[End] = deque()
-        # Allocations wait for each; of updates half of those under way, because a commit costs as much CPU as they do.
-        self._enough = 1 if kind is ALLOCATIONS else max(1, coins._width // 2)  # noqa: SLF001  # the stream's own
+        # Allocations wait for each; updates for as many as are under way, because a commit costs as much CPU as ten.
+        self._enough = 1 if kind is ALLOCATIONS else coins._width  # noqa: SLF001  # the stream's own
         self._queued = False  # whether the writer will look at them
         self._noted: asyncio.Future[Counts] = asyncio.get_running_loop().create_future()  # done when they are committed
 
@@ -203,7 +203,12 @@ class Crew:
 
     def _look_at(self, outcome: Outcome[Any, Any]) -> None:
         """Learn from a row whether it is any use to go on with others."""
-        if isinstance(outcome.error, LoginRefused | LoginSuspended):
+        if outcome.error is None:
+            if outcome.attempts:
+                self._failed_in_a_row = 0
+                self._host_answers = True
+                self.host_failed = False
+        elif isinstance(outcome.error, LoginRefused | LoginSuspended):
             self._end(outcome.error)
         elif isinstance(outcome.error, OF_THE_HOST):
             self._failed_in_a_row += 1

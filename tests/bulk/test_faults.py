@@ -15,7 +15,7 @@ import pytest
 
 import enkash_coins
 from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate
-from enkash_coins.bulk import BadFile, LedgerFailed, Run, State, ledger
+from enkash_coins.bulk import BadFile, LedgerFailed, Run, State
 from enkash_coins.sandbox import Sandbox
 from tests.bulk import killed
 
@@ -111,7 +111,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> type[Failing]:
     """Says how many writes the disk takes."""
     connect = sqlite3.connect
     monkeypatch.setattr(Failing, "left", 10**9)
-    monkeypatch.setattr(ledger.sqlite3, "connect", lambda *args, **options: connect(*args, factory=Failing, **options))
+    monkeypatch.setattr("sqlite3.connect", lambda *args, **options: connect(*args, factory=Failing, **options))
     return Failing
 
 
