@@ -123,6 +123,7 @@ def connect(path: Path) -> sqlite3.Connection:
         raise told(path, error) from None
     try:
         db.execute("PRAGMA cache_size=-8000")  # KiB
+        db.execute("PRAGMA fullfsync=1")  # macOS: else its disks may keep what was synced for themselves
         mode = db.execute("PRAGMA journal_mode=WAL").fetchone()
         db.execute("PRAGMA synchronous=FULL")
         level = db.execute("PRAGMA synchronous").fetchone()

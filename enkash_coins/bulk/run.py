@@ -98,12 +98,12 @@ class Run:
         read: bool = True,
         max_change: str | None = None,
         form: Format | None = None,
-        go_on: bool = False,
+        unless_done: bool = False,
         on_progress: Told | None = None,
     ) -> Self:
         """Check all rows and read every configuration; nothing is written remotely.
 
-        A plan that was interrupted goes on when it is made again.
+        If the run is there already, and is of the same rows, host and options, it goes on where it was interrupted.
 
         Args:
             rows: a file (``-`` for standard input), or the rows themselves.
@@ -112,7 +112,7 @@ class Run:
             read: without it nothing is known of what is there: no ``unchanged``, and no rollback.
             max_change: refuse rows that change an amount by more: ``"20%"`` or ``"50"``.
             form: how the file's rows are written, if its name does not tell.
-            go_on: take also a plan of the same rows that is finished, and not wholly applied.
+            unless_done: do not take a run that is there when it is wholly applied.
             on_progress: called in the event loop with rows by state.
 
         Raises:
@@ -129,7 +129,9 @@ class Run:
         facts["max_change"] = max_change or ""
         with _checked(rows, kind, form) as checked:
             expecting = ((row, None) for row in checked)
-            return await cls._made(Path(to), facts, expecting, coins, told=on_progress, refused=refused, go_on=go_on)
+            return await cls._made(
+                Path(to), facts, expecting, coins, told=on_progress, refused=refused, unless_done=unless_done
+            )
 
     @classmethod
     async def _made(
@@ -141,7 +143,7 @@ class Run:
         *,
         told: Told | None,
         refused: Refusal,
-        go_on: bool,
+        unless_done: bool,
     ) -> Self:
         """The run that these rows make, or the one that they have made before, if that is not finished; read."""
         with _at_work(path, new=True) as writer:
@@ -157,8 +159,7 @@ class Run:
             crew = run._hire(writer, coins, told, timeout=0.0)
             await crew.recount()
             unfinished = crew.counts.total() > sum(crew.counts[state] for state in OK)
-            usable = crew.counts[State.UNREAD] or (go_on and unfinished) or "takes_back" in facts
-            if known is not None and not (known == facts and usable):
+            if known is not None and (known != facts or (unless_done and not unfinished)):
                 raise AlreadyThere(f"{run.name}: exists already, and is not overwritten")
             await run._finish(crew, crew.read(ledger.ids_unread, partial(_plan, refused)))
         return run
@@ -256,7 +257,7 @@ class Run:
                 facts = {**self.facts, "max_change": "", "takes_back": self.facts["input"]}
                 rows = ledger.undoing(db)
                 return await Run._made(
-                    Path(to), facts, rows, coins, told=on_progress, refused=refusal(None), go_on=False
+                    Path(to), facts, rows, coins, told=on_progress, refused=refusal(None), unless_done=False
                 )
 
     def stop(self, why: str) -> None:

@@ -188,7 +188,7 @@ def _plan_at(
     form: Format | None,
 ) -> Awaitable[Run]:
     return Run.plan(
-        file, coins, to=to, allocate=allocate, max_change=max_change, form=form, go_on=True, on_progress=told
+        file, coins, to=to, allocate=allocate, max_change=max_change, form=form, unless_done=True, on_progress=told
     )
 
 

@@ -439,9 +439,11 @@ async def test_plan_that_was_interrupted_goes_on(sandbox: Sandbox, coins: CoinEv
     run = await Run.plan(rows, coins, to=path)
     assert run.counts == {State.PLANNED: 20}
     assert sandbox.calls["get"] == reads + unread
-    with pytest.raises(AlreadyThere, match="exists already"):
-        await Run.plan(rows, coins, to=path)
-    assert (await Run.plan(rows, coins, to=path, go_on=True)).counts == {State.PLANNED: 20}
+    assert (await Run.plan(rows, coins, to=path, unless_done=True)).counts == {State.PLANNED: 20}
+    await run.apply(coins)
+    assert (await Run.plan(rows, coins, to=path)).counts == {State.APPLIED: 20}
+    with pytest.raises(AlreadyThere, match="exists already, and is not overwritten"):
+        await Run.plan(rows, coins, to=path, unless_done=True)
 
 
 @pytest.mark.parametrize("operation", ["get", "update"])
