@@ -112,8 +112,8 @@ def run_pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None
 
 
 @nox.session(venv_backend="none")
-def faults(session: nox.Session) -> None:
-    """300 times kill -9 at random instants of real processes; `nox -s faults -- 1000` kills oftener."""
+def kills(session: nox.Session) -> None:
+    """300 times kill -9 at random instants of real processes; `nox -s kills -- 1000` kills oftener."""
     kills = session.posargs[0] if session.posargs else "300"
     session.run(sys.executable, "-m", "pytest", "-q", "tests/bulk/test_kills.py", env={"ENKASH_KILLS": kills})
 

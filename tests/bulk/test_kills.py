@@ -1,6 +1,6 @@
 """kill -9 at random instants of real processes.
 
-``ENKASH_KILLS`` says how often (`nox -s faults`: 300), ``ENKASH_SEED`` throws the same dice again.
+``ENKASH_KILLS`` says how often (`nox -s kills`: 300), ``ENKASH_SEED`` throws the same dice again.
 """
 
 import csv
