@@ -54,6 +54,9 @@ _PLACE: Final = "number, state, wanted, coalesce(expected, before), found"
 _AGAIN: Final = tuple(state for state in State if Event.AGAIN in TRANSITIONS[state] if state not in OK)
 _FAILED: Final = tuple(state for state in _AGAIN if state is not State.UNKNOWN)
 _PAGE: Final = 500
+# A late arrival of an id's only row repeats what is there.
+_DOUBT: Final = "(state = 'unknown' OR (late IS NOT NULL AND repeated))"
+_LATE: Final = "(state = 'unknown' OR late IS NOT NULL)"
 
 
 @attrs.define
@@ -206,9 +209,10 @@ def counts(db: sqlite3.Connection) -> Counts:
 def numbers(db: sqlite3.Connection) -> dict[str, int]:
     """What else a plan tells: ids, rows that set a company, rows whose late arrivals are waited for."""
     ids, companies, late = db.execute(
-        "SELECT count(DISTINCT id), sum(wanted LIKE '%\"company_id\"%'), count(late) FROM row"
+        "SELECT count(DISTINCT id), sum(wanted LIKE '%\"company_id\"%'),"  # noqa: S608  # ours
+        f" sum(late IS NOT NULL AND {_DOUBT}) FROM row"
     ).fetchone()
-    return {"ids": ids, "companies": companies or 0, "late": late}
+    return {"ids": ids, "companies": companies or 0, "late": late or 0}
 
 
 def ids_unread(db: sqlite3.Connection, beyond: str) -> list[str]:
@@ -216,9 +220,13 @@ def ids_unread(db: sqlite3.Connection, beyond: str) -> list[str]:
     return _ids(db, beyond, "state = 'unread'")
 
 
-def ids_in_doubt(db: sqlite3.Connection, beyond: str) -> list[str]:
-    """The next ids of which a request may have been applied, or may yet arrive."""
-    return _ids(db, beyond, "(state = 'unknown' OR late IS NOT NULL)")
+def ids_in_doubt(db: sqlite3.Connection, beyond: str, *, every: bool = False) -> list[str]:
+    """The next ids of which a request may have been applied, or may yet arrive and matter.
+
+    Args:
+        every: also where it could only repeat what is there, which matters once that is taken back.
+    """
+    return _ids(db, beyond, _LATE if every else _DOUBT)
 
 
 def ids_unknown(db: sqlite3.Connection, beyond: str) -> list[str]:
@@ -335,7 +343,7 @@ def settle(db: sqlite3.Connection, id_: str, found: Values, *, due: bool, forced
                         "UPDATE row SET state = ?, reason = NULL, found = ? WHERE number = ?",
                         (after(place.state, event), other, place.number),
                     )
-    if due or not _is_repeated(db, id_):
+    if due:
         db.execute("UPDATE row SET late = NULL WHERE id = ? AND state <> 'unknown'", (id_,))
 
 
@@ -350,15 +358,10 @@ def _reopen(db: sqlite3.Connection, id_: str, first: int, expected: Values | Non
     db.execute("UPDATE row SET expected = ? WHERE number = ?", (_text(expected), first))
 
 
-def _is_repeated(db: sqlite3.Connection, id_: str) -> bool:
-    return bool(db.execute("SELECT repeated FROM row WHERE id = ? LIMIT 1", (id_,)).fetchone() == (1,))
-
-
-def latest_arrival(db: sqlite3.Connection) -> float | None:
+def latest_arrival(db: sqlite3.Connection, *, every: bool = False) -> float | None:
     """Seconds since 1970 until when requests may still arrive late; ``None`` if nothing is in doubt."""
-    (until,) = db.execute(
-        "SELECT max(coalesce(late, 0)) FROM row WHERE state = 'unknown' OR late IS NOT NULL"
-    ).fetchone()
+    query = f"SELECT max(coalesce(late, 0)) FROM row WHERE {_LATE if every else _DOUBT}"  # noqa: S608  # ours
+    (until,) = db.execute(query).fetchone()
     return None if until is None else float(until)
 
 

@@ -212,13 +212,13 @@ class Run:
             if self.kind is not UPDATES or not await self._settle_late(crew, writer, force=force):
                 break
 
-    async def _settle_late(self, crew: Crew, writer: Writer, *, force: bool = False) -> bool:
+    async def _settle_late(self, crew: Crew, writer: Writer, *, force: bool = False, every: bool = False) -> bool:
         """Read what is in doubt when nothing can arrive late any more; whether there is something to write again."""
-        until = await writer.post(ledger.latest_arrival)
+        until = await writer.post(partial(ledger.latest_arrival, every=every))
         if until is not None and crew.ended_by is None:
             await crew.wait(until - time.time())
             if crew.ended_by is None:
-                await crew.read(ledger.ids_in_doubt, partial(_settle, due=True, forced=force))
+                await crew.read(partial(ledger.ids_in_doubt, every=every), partial(_settle, due=True, forced=force))
         counts = await writer.post(ledger.counts)
         return crew.ended_by is None and counts[State.PLANNED] > 0
 
@@ -250,7 +250,7 @@ class Run:
         with _at_work(self.path) as writer:
             crew = self._hire(writer, coins, None, timeout=timeout)
             await writer.post(lambda db: ledger.resume(db, until=time.time() + timeout))
-            await self._finish(crew, self._settle_late(crew, writer))
+            await self._finish(crew, self._settle_late(crew, writer, every=True))
             if self.ended_by is not None:
                 raise BadFile(f"{self.name}: what is in doubt in it could not be read: {self.ended_by}")
             with closing(ledger.connect(self.path)) as db:

@@ -264,7 +264,7 @@ class Crew:
             event = Event.CUT_OFF  # a definite no to the repetition says nothing about the first time
         doubt = outcome.late_risk or event is Event.CUT_OFF
         found = seen(outcome.result) if event is Event.MISMATCHED and outcome.result is not None else None
-        late = self._late() if doubt and (todo.repeated or event is Event.CUT_OFF) else None
+        late = self._late() if doubt else todo.late if todo.repeated else None  # what was late before still is
         return End(
             todo, event, outcome.attempts, late, None if outcome.error is None else cut(str(outcome.error)), found
         )

@@ -1,0 +1,80 @@
+"""What a second pair of eyes has found: rules that a row's way through a run must not break."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate, RetryPolicy
+from enkash_coins.bulk import BadFile, Run, State
+from enkash_coins.sandbox import Fault, Sandbox
+
+SHORT = 0.2  # seconds after which nothing arrives late any more
+ALLOCATION = CoinAllocation(company_id="CEK1", event="E", user_id="U")
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """A configuration WCC00001 of the amount 5."""
+    async with Sandbox(configs=1) as sandbox:
+        sandbox.configs["WCC00001"] |= {"amount": 5, "configuration": "DEFAULT"}
+        yield sandbox
+
+
+@pytest.fixture
+async def coins(sandbox: Sandbox) -> AsyncIterator[CoinEventService]:
+    """A service that does not wait long before it tries again."""
+    async with CoinEventService.connect(
+        sandbox.base_url, auth=sandbox.auth, retry=RetryPolicy(attempts=3, base=0.001), concurrency=4
+    ) as coins:
+        yield coins
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the run is."""
+    return tmp_path / "june.run"
+
+
+def updates(*amounts: int) -> list[CoinEventUpdate]:
+    """Rows of the one configuration."""
+    return [CoinEventUpdate("WCC00001", amount=amount) for amount in amounts]
+
+
+def states(run: Run) -> list[State]:
+    """The states of all rows, in order."""
+    return [record.state for record in run.records()]
+
+
+def change(path: Path, statement: str) -> None:
+    """Change a ledger as a crash, or the time, would."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(statement)
+        db.commit()
+
+
+async def test_late_request_of_a_killed_process_is_waited_for(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """What was under way at the crash arrives after the newer row of its id: that one is sent again."""
+    run = await Run.plan(updates(10, 20), coins, to=path)
+    change(path, "UPDATE row SET state = 'sent', tries = 1 WHERE number = 0")
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.5, lambda: sandbox.configs["WCC00001"].update(amount=10))
+    await run.apply(coins, timeout=1.0)
+    await asyncio.sleep(0.6)
+    assert sandbox.configs["WCC00001"]["amount"] == 20
+
+
+async def test_rollback_waits_for_what_may_arrive_late(sandbox: Sandbox, coins: CoinEventService, path: Path) -> None:
+    """The first attempt of a row that was applied arrives after all: not over the value that was taken back."""
+    sandbox.faults.append(Fault("applied_late", on="update", nth=1, seconds=0.6))
+    run = await Run.plan(updates(10), coins, to=path)
+    await run.apply(coins, timeout=1.0)
+    back = await run.rollback(coins, to=path.with_name("back.run"), timeout=1.0)
+    await back.apply(coins, timeout=1.0)
+    await asyncio.sleep(0.7)
+    assert sandbox.configs["WCC00001"]["amount"] == 5
