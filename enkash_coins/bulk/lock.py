@@ -18,6 +18,7 @@ class Lock:
     """
 
     def __init__(self, ledger: Path) -> None:
+        ledger = ledger.resolve()  # by whatever name it is called
         self._path = ledger.with_name(ledger.name + ".lock")
         while True:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

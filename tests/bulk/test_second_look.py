@@ -78,3 +78,18 @@ async def test_rollback_waits_for_what_may_arrive_late(sandbox: Sandbox, coins: 
     await back.apply(coins, timeout=1.0)
     await asyncio.sleep(0.7)
     assert sandbox.configs["WCC00001"]["amount"] == 5
+
+
+async def test_lock_is_the_same_by_every_name(coins: CoinEventService, path: Path) -> None:
+    """A symbolic link to a run is the same run: nobody else works on it."""
+    from enkash_coins.bulk.lock import Lock
+
+    await Run.plan([ALLOCATION], coins, to=path, allocate=True)
+    other = path.with_name("latest.run")
+    other.symlink_to(path)
+    lock = Lock(path)
+    try:
+        with pytest.raises(BadFile, match="is being worked on"):
+            await Run.open(other).apply(coins)
+    finally:
+        lock.release()
