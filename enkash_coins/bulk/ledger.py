@@ -313,6 +313,14 @@ def replay(db: sqlite3.Connection) -> None:
     db.execute("UPDATE row SET state = ? WHERE state = ?", (after(State.UNKNOWN, Event.AGAIN), State.UNKNOWN))
 
 
+def hold(db: sqlite3.Connection) -> None:
+    """Hold allocations in doubt that were planned once more, and not sent: it was asked for once."""
+    db.execute(
+        "UPDATE row SET state = ? WHERE state = ? AND late IS NOT NULL",
+        (after(State.PLANNED, Event.HELD), State.PLANNED),
+    )
+
+
 def force(db: sqlite3.Connection) -> None:
     """Plan what somebody else has changed."""
     db.execute(

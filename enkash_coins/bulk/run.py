@@ -203,8 +203,8 @@ class Run:
             await writer.post(ledger.force)
         if self.kind is UPDATES:
             await crew.read(ledger.ids_unknown, partial(_settle, due=False, forced=force))
-        elif replay:
-            await writer.post(ledger.replay)
+        else:
+            await writer.post(ledger.replay if replay else ledger.hold)
         await writer.post(ledger.again)
         for _ in range(_ROUNDS):
             await crew.recount()

@@ -44,6 +44,7 @@ class Event(StrEnum):
     REJECTED = "rejected"
     NOT_SENT = "not sent"
     CUT_OFF = "cut off"  # or ended in doubt
+    HELD = "held again"  # an allocation in doubt whose repetition did not come about
     AGAIN = "worked off again"  # by another apply, or because a late arrival overwrote it
     FORCED = "forced"
 
@@ -54,7 +55,7 @@ _PLANNING: Final = {**_FOUND, Event.FOUND_WANTED: State.UNCHANGED, Event.FOUND_E
 #: Every pair that is not here cannot happen.
 TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
     State.UNREAD: {**_PLANNING, Event.REFUSED: State.NOT_SENT},
-    State.PLANNED: {**_PLANNING, Event.FOUND_OURS: State.APPLIED, Event.CLAIMED: State.SENT},
+    State.PLANNED: {**_PLANNING, Event.FOUND_OURS: State.APPLIED, Event.HELD: State.UNKNOWN, Event.CLAIMED: State.SENT},
     State.SENT: {
         Event.RELEASED: State.PLANNED,
         Event.APPLIED: State.APPLIED,

@@ -172,6 +172,8 @@ class Crew:
             self._under_way.clear()
             self._moved(await self._writer.post(self._take))
             await self._writer.post(ledger.release)
+            if self._kind is ALLOCATIONS:
+                await self._writer.post(ledger.hold)
 
     async def wait(self, seconds: float) -> None:
         """Wait, unless it is stopped."""

@@ -93,3 +93,35 @@ async def test_lock_is_the_same_by_every_name(coins: CoinEventService, path: Pat
             await Run.open(other).apply(coins)
     finally:
         lock.release()
+
+
+async def test_replay_that_was_interrupted_is_asked_for_again(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """--replay holds for one apply: what it did not come to is held again, and not sent by the next one."""
+    run = await Run.plan([ALLOCATION], coins, to=path, allocate=True)
+    change(path, "UPDATE row SET state = 'sent', tries = 1")
+    await run.apply(coins)
+    assert states(run) == [State.UNKNOWN]
+
+    def stop(_: object) -> None:
+        run.stop("interrupted")
+
+    await run.apply(coins, replay=True, on_progress=stop)
+    assert sandbox.calls["allocate"] == 0
+    assert states(run) == [State.UNKNOWN]
+    await run.apply(coins)
+    assert sandbox.calls["allocate"] == 0
+
+
+async def test_replay_whose_process_was_killed_is_asked_for_again(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """The same after a kill between the replay's planning and its claim."""
+    run = await Run.plan([ALLOCATION], coins, to=path, allocate=True)
+    change(path, "UPDATE row SET state = 'planned', tries = 1, late = 1.0")
+    await run.apply(coins)
+    assert sandbox.calls["allocate"] == 0
+    assert states(run) == [State.UNKNOWN]
+    await run.apply(coins, replay=True)
+    assert states(run) == [State.APPLIED]

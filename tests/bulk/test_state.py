@@ -10,7 +10,7 @@ from enkash_coins.bulk.state import ENDS, TRANSITIONS, Event, Impossible, Place,
 EXPECTED = """
 unread: FOUND_WANTED unchanged, FOUND_EXPECTED planned, FOUND_OTHER drifted, FOUND_NOTHING rejected, REFUSED not_sent
 planned: FOUND_WANTED unchanged, FOUND_OURS applied, FOUND_EXPECTED planned, FOUND_OTHER drifted
-planned: FOUND_NOTHING rejected, CLAIMED sent
+planned: FOUND_NOTHING rejected, HELD unknown, CLAIMED sent
 sent: RELEASED planned, APPLIED applied, MISMATCHED mismatched, REJECTED rejected, NOT_SENT not_sent, CUT_OFF unknown
 unknown: FOUND_WANTED applied, FOUND_EXPECTED planned, FOUND_OTHER drifted, FOUND_NOTHING rejected, AGAIN planned
 applied: FOUND_OTHER drifted, AGAIN planned
