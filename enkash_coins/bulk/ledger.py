@@ -267,10 +267,14 @@ def plan(
     return moved
 
 
-def not_found(db: sqlite3.Connection, id_: str, reason: str) -> Counts:
-    """Reading said a definite no: so end all rows of the id that wait for it."""
+def not_found(db: sqlite3.Connection, id_: str, reason: str, *, gone: bool) -> Counts:
+    """Reading said a definite no: so end all rows of the id that wait for it.
+
+    Args:
+        gone: there is no such configuration; any other no says nothing about a request in doubt.
+    """
     moved: Counts = Counter()
-    for state in (State.UNREAD, State.UNKNOWN):
+    for state in (State.UNREAD, State.UNKNOWN) if gone else (State.UNREAD,):
         end = after(state, Event.FOUND_NOTHING)
         changed = db.execute(
             "UPDATE row SET state = ?, reason = ?, late = NULL WHERE id = ? AND state = ?", (end, reason, id_, state)

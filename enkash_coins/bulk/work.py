@@ -21,6 +21,7 @@ from enkash_coins.errors import (
     LoginRefused,
     LoginSuspended,
     MalformedResponse,
+    NotFound,
     RateLimited,
     ServerError,
     TransportError,
@@ -141,9 +142,9 @@ class Crew:
             outcome = await self._get(index, id_)
             if outcome.result is not None:
                 moved = await self._writer.post(found(id_, seen(outcome.result)))
-            elif outcome.status is OutcomeStatus.REJECTED and not isinstance(outcome.error, OF_THE_HOST):
-                reason = cut(str(outcome.error))
-                moved = await self._writer.post(lambda db: ledger.not_found(db, id_, reason))
+            elif _is_no(outcome):
+                reason, gone = cut(str(outcome.error)), isinstance(outcome.error, NotFound)
+                moved = await self._writer.post(lambda db: ledger.not_found(db, id_, reason, gone=gone))
             else:
                 moved = None
             if moved is not None:
@@ -312,7 +313,7 @@ class Crew:
                 found = seen(outcome.result)
                 event = look(todo.wanted, todo.expected, found)
                 todo.read_at = time.time()
-            elif outcome.status is OutcomeStatus.REJECTED:
+            elif _is_no(outcome):
                 event, reason = Event.FOUND_NOTHING, cut(str(outcome.error))
             else:
                 event = None
@@ -335,6 +336,11 @@ class Crew:
         except EnkashError as error:
             return refused(index, id_, error)
         return outcome_of(index, id_, await coins._call(endpoint, coins._options, patient=True))  # noqa: SLF001  # as update_many does
+
+
+def _is_no(outcome: Outcome[str, CoinEventConfig]) -> bool:
+    """Whether a reading was refused on account of the row."""
+    return outcome.status is OutcomeStatus.REJECTED and not isinstance(outcome.error, OF_THE_HOST)
 
 
 def seen(config: CoinEventConfig) -> Values:

@@ -125,3 +125,28 @@ async def test_replay_whose_process_was_killed_is_asked_for_again(
     assert states(run) == [State.UNKNOWN]
     await run.apply(coins, replay=True)
     assert states(run) == [State.APPLIED]
+
+
+async def test_failed_reading_settles_nothing(sandbox: Sandbox, coins: CoinEventService, path: Path) -> None:
+    """A row in doubt whose reading fails stays in doubt; it is not called refused, and not written over others."""
+    run = await Run.plan(updates(10), coins, to=path)
+    change(path, "UPDATE row SET state = 'sent', tries = 1")
+    sandbox.configs["WCC00001"]["amount"] = 7
+    sandbox.faults.append(Fault("operation_failed", on="get", nth=2))
+    await run.apply(coins, timeout=SHORT)
+    assert sandbox.calls["update"] == 0
+    assert states(run) == [State.DRIFTED]
+
+
+async def test_stale_row_whose_reading_the_host_refuses_stays_planned(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """A 403 for everybody says nothing about one row: apply again goes on with it."""
+    run = await Run.plan(updates(10), coins, to=path)
+    change(path, "UPDATE row SET read_at = read_at - 901")
+    sandbox.faults.append(Fault("html", on="get", status=403))
+    await run.apply(coins)
+    assert states(run) == [State.PLANNED]
+    sandbox.faults.clear()
+    await run.apply(coins)
+    assert states(run) == [State.APPLIED]
