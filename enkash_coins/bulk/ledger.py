@@ -343,13 +343,14 @@ def settle(db: sqlite3.Connection, id_: str, found: Values, *, due: bool, forced
     places = _places(db, f"id = ? AND number >= ({doubt}) AND state NOT IN ('planned', 'unread')", id_, id_)
     if len(places) > 1 or (places and places[0].state is State.UNKNOWN):
         event = settled(places, found, forced=forced)
-        first, last = places[0], places[-1]
         if event is Event.FOUND_EXPECTED:
-            _reopen(db, id_, first.number, first.expected if first is last else found)
+            _reopen(db, id_, places[0].number, found)
         else:
             for place in places:
                 unknown = place.state is State.UNKNOWN
-                if unknown or (event is Event.FOUND_OTHER and place is last and event in TRANSITIONS[place.state]):
+                if unknown or (
+                    event is Event.FOUND_OTHER and place is places[-1] and event in TRANSITIONS[place.state]
+                ):
                     other = _text(found) if event is Event.FOUND_OTHER else None
                     db.execute(
                         "UPDATE row SET state = ?, reason = NULL, found = ? WHERE number = ?",
@@ -522,16 +523,25 @@ def examples(db: sqlite3.Connection, state: State, reason: str, most: int) -> li
 def undoing(db: sqlite3.Connection) -> Iterator[tuple[Row, Values | None]]:
     """The rows that take a run back: for each id the first before-image, and what the run has left."""
     touched = (*OK, State.MISMATCHED, State.UNKNOWN)
-    query = "SELECT id, line, before, wanted, state, found, tries FROM row WHERE before IS NOT NULL ORDER BY id, number"
+    query = (
+        "SELECT id, line, before, wanted, state, found, tries, expected FROM row WHERE before IS NOT NULL"
+        " ORDER BY id, number"
+    )
     for id_, rows in groupby(db.execute(query), key=lambda row: str(row[0])):
         image: Values = {}
         target: Values = {}
         left: Values = {}
+        there: Values = {}  # before rows that are to be sent again: what they left the first time, if anything
         line = 0
-        for _, line, before, wanted, state, found, tries in rows:  # noqa: B007  # the last one's line is used
+        for _, line, before, wanted, state, found, tries, expected in rows:  # noqa: B007  # the last one's line is used
             image = image or _values(before)
-            if tries and state in touched:
-                fields = comparable(_values(wanted))
+            fields = comparable(_values(wanted))
+            if tries and state == State.PLANNED:
+                there = there or _maybe(expected) or {}
+                changed = {name: there[name] for name in fields if there.get(name, image[name]) != image[name]}
+                target |= {name: image[name] for name in changed}
+                left |= changed
+            elif tries and state in touched:
                 target |= {name: image[name] for name in fields}
                 left |= fields if state != State.MISMATCHED else _maybe(found) or {}
         if target:

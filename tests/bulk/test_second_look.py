@@ -150,3 +150,30 @@ async def test_stale_row_whose_reading_the_host_refuses_stays_planned(
     sandbox.faults.clear()
     await run.apply(coins)
     assert states(run) == [State.APPLIED]
+
+
+async def test_rollback_takes_back_what_is_to_be_sent_again(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """First row in doubt, second one applied: whatever is planned to be sent again, the value there is the run's."""
+    run = await Run.plan(updates(10, 20), coins, to=path)
+    change(path, "UPDATE row SET state = 'unknown', tries = 1, late = 1.0 WHERE number = 0")
+    change(path, "UPDATE row SET state = 'applied', tries = 1 WHERE number = 1")
+    sandbox.configs["WCC00001"]["amount"] = 20
+    back = await run.rollback(coins, to=path.with_name("back.run"), timeout=SHORT)
+    await back.apply(coins)
+    assert sandbox.configs["WCC00001"]["amount"] == 5
+
+
+async def test_rollback_of_a_run_stopped_before_its_second_round(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """The first row was refused, the second applied; another apply has planned both again and was stopped."""
+    sandbox.faults.append(Fault("operation_failed", on="update", nth=1))
+    run = await Run.plan(updates(10, 20), coins, to=path)
+    await run.apply(coins)
+    await run.apply(coins, on_progress=lambda _: run.stop("interrupted"))
+    assert sandbox.configs["WCC00001"]["amount"] == 20
+    back = await run.rollback(coins, to=path.with_name("back.run"), timeout=SHORT)
+    await back.apply(coins)
+    assert sandbox.configs["WCC00001"]["amount"] == 5
