@@ -5,7 +5,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -249,10 +249,11 @@ class Run:
             raise BadFile(f"{self.name}: cannot be taken back: it was planned without reading what was there before")
         with _at_work(self.path) as writer:
             crew = self._hire(writer, coins, None, timeout=timeout)
-            await writer.post(lambda db: ledger.resume(db, until=time.time() + timeout))
-            await self._finish(crew, self._settle_late(crew, writer, every=True))
-            if self.ended_by is not None:
-                raise BadFile(f"{self.name}: what is in doubt in it could not be read: {self.ended_by}")
+            if not self._is_being_taken_back(Path(to)):  # else its own writes would be read
+                await writer.post(lambda db: ledger.resume(db, until=time.time() + timeout))
+                await self._finish(crew, self._settle_late(crew, writer, every=True))
+                if self.ended_by is not None:
+                    raise BadFile(f"{self.name}: what is in doubt in it could not be read: {self.ended_by}")
             with closing(ledger.connect(self.path)) as db:
                 facts = {**self.facts, "max_change": "", "takes_back": self.facts["input"]}
                 rows = ledger.undoing(db)
@@ -334,6 +335,12 @@ class Run:
             self.counts = crew.counts
             self.ended_by, self.stopped, self.host_failed = crew.ended_by, crew.stopped, crew.host_failed
             self._crew = None
+
+    def _is_being_taken_back(self, to: Path) -> bool:
+        """Whether a rollback of this run that was interrupted is there."""
+        with suppress(BadFile):
+            return Run.open(to).facts.get("takes_back") == self.facts["input"]
+        return False
 
     def _refuse_other_host(self, coins: CoinEventService) -> None:
         if self.facts["host"] != _host(coins):

@@ -177,3 +177,18 @@ async def test_rollback_of_a_run_stopped_before_its_second_round(
     back = await run.rollback(coins, to=path.with_name("back.run"), timeout=SHORT)
     await back.apply(coins)
     assert sandbox.configs["WCC00001"]["amount"] == 5
+
+
+async def test_rollback_that_was_interrupted_goes_on(sandbox: Sandbox, coins: CoinEventService, path: Path) -> None:
+    """What could not be read the first time is not settled by reading what the rollback itself has written."""
+    run = await Run.plan(updates(10), coins, to=path)
+    change(path, "UPDATE row SET state = 'sent', tries = 1")
+    sandbox.configs["WCC00001"]["amount"] = 10
+    sandbox.faults.append(Fault("operation_failed", on="get", nth=2))
+    to = path.with_name("back.run")
+    back = await run.rollback(coins, to=to, timeout=0.01)
+    sandbox.configs["WCC00001"]["amount"] = 5  # its write arrived, and the process was killed
+    change(to, "UPDATE row SET state = 'sent', tries = 1")
+    back = await run.rollback(coins, to=to, timeout=0.01)
+    await back.apply(coins, timeout=0.01)
+    assert states(back) == [State.APPLIED]
