@@ -112,7 +112,8 @@ class Run:
             read: without it nothing is known of what is there: no ``unchanged``, and no rollback.
             max_change: refuse rows that change an amount by more: ``"20%"`` or ``"50"``.
             form: how the file's rows are written, if its name does not tell.
-            unless_done: do not take a run that is there when it is wholly applied.
+            unless_done: do not take a run of updates that is there when it is wholly applied; one of allocations is
+                taken all the same, so that nothing is given twice.
             on_progress: called in the event loop with rows by state.
 
         Raises:
@@ -159,7 +160,7 @@ class Run:
             crew = run._hire(writer, coins, told, timeout=0.0)
             await crew.recount()
             unfinished = crew.counts.total() > sum(crew.counts[state] for state in OK)
-            if known is not None and (known != facts or (unless_done and not unfinished)):
+            if known is not None and (known != facts or (unless_done and run.kind is UPDATES and not unfinished)):
                 raise AlreadyThere(f"{run.name}: exists already, and is not overwritten")
             await run._finish(crew, crew.read(ledger.ids_unread, partial(_plan, refused)))
         return run

@@ -192,3 +192,13 @@ async def test_rollback_that_was_interrupted_goes_on(sandbox: Sandbox, coins: Co
     back = await run.rollback(coins, to=to, timeout=0.01)
     await back.apply(coins, timeout=0.01)
     assert states(back) == [State.APPLIED]
+
+
+async def test_same_allocations_are_not_given_twice_by_the_same_command(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """Going on with a finished run of allocations finds nothing to do; a second run is to be planned on purpose."""
+    for _ in range(2):
+        run = await Run.plan([ALLOCATION], coins, to=path, allocate=True, unless_done=True)
+        await run.apply(coins)
+    assert len(sandbox.allocations) == 1
