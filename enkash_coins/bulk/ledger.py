@@ -127,6 +127,10 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA cache_size=-8000")  # KiB
         db.execute("PRAGMA fullfsync=1")  # macOS: else its disks may keep what was synced for themselves
+        application = db.execute("PRAGMA application_id").fetchone()
+        if not is_empty(db) and application != (_APPLICATION,):
+            db.close()  # somebody else's: the next line would change it
+            raise BadFile(f"{printable(str(path))}: is no run")
         mode = db.execute("PRAGMA journal_mode=WAL").fetchone()
         db.execute("PRAGMA synchronous=FULL")
         level = db.execute("PRAGMA synchronous").fetchone()

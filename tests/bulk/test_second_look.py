@@ -202,3 +202,14 @@ async def test_same_allocations_are_not_given_twice_by_the_same_command(
         run = await Run.plan([ALLOCATION], coins, to=path, allocate=True, unless_done=True)
         await run.apply(coins)
     assert len(sandbox.allocations) == 1
+
+
+def test_foreign_database_is_left_as_it_is(path: Path) -> None:
+    """Looking at an SQLite file that is no run does not change a byte of it."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE other (x)")
+        db.commit()
+    before = path.read_bytes()
+    with pytest.raises(BadFile, match="is no run"):
+        Run.open(path)
+    assert path.read_bytes() == before
