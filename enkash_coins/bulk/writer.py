@@ -81,17 +81,18 @@ class Writer:
 
     def _commit(self, batch: list[_Job]) -> None:
         results: list[Any] = []
-        failure = self._failure  # after a write that failed nothing else is written: its order would be lost
+        failure = self._failure  # after work that failed nothing else is done: it would build on what was undone
         if failure is None:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 results = [job.work(self._db) for job in batch]
                 self._db.execute("COMMIT")
             except sqlite3.Error as error:
-                self._failure = failure = LedgerFailed(f"{printable(str(self._path))}: {error}")
+                failure = LedgerFailed(f"{printable(str(self._path))}: {error}")
             except Exception as error:  # noqa: BLE001  # whoever asked for the work gets what it raised
                 failure = error
             if failure is not None:
+                self._failure = failure
                 with suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
         for loop in {job.loop for job in batch}:
