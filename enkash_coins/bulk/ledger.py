@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -396,10 +397,11 @@ def page(db: sqlite3.Connection, beyond: int, most: int, read_since: float | Non
         (beyond, most),
     ).fetchone()
     rows = orjson.loads(text)
+    now = time.time()  # what was read later than that, on a clock since set back, has no age
     todos = []
     claims = []
     for number, id_, wanted, expected, overridden, read_at, repeated, late, tries in rows:
-        claimed = read_since is not None and not repeated and (read_at is None or read_at >= read_since)
+        claimed = read_since is not None and not repeated and (read_at is None or read_since <= read_at <= now)
         if claimed:
             claims.append((number,))
         todos.append(Todo(number, id_, wanted, expected, overridden, read_at, repeated, late, tries, claimed))

@@ -327,7 +327,7 @@ class Crew:
         return False
 
     def _is_stale(self, todo: Todo) -> bool:
-        return todo.read_at is not None and not self._forced and time.time() - todo.read_at > _STALE
+        return todo.read_at is not None and not self._forced and not 0 <= time.time() - todo.read_at <= _STALE
 
     async def _get(self, index: int, id_: str) -> Outcome[str, CoinEventConfig]:
         coins = self._coins

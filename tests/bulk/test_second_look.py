@@ -232,3 +232,12 @@ async def test_nothing_is_written_after_work_that_failed(path: Path) -> None:
             await writer.post(lambda db: db.execute("CREATE TABLE x (y)").fetchone())
     finally:
         writer.close()
+
+
+async def test_plan_from_the_future_is_stale(sandbox: Sandbox, coins: CoinEventService, path: Path) -> None:
+    """After the clock was set back nobody knows how old a plan is: each row is looked at once more."""
+    run = await Run.plan(updates(10), coins, to=path)
+    change(path, "UPDATE row SET read_at = read_at + 7200")
+    sandbox.configs["WCC00001"]["amount"] = 7
+    await run.apply(coins)
+    assert states(run) == [State.DRIFTED]
