@@ -1,0 +1,98 @@
+"""What the ledger's rooms share: rows as values, and how they are written in SQL."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+import attrs
+import orjson
+
+from enkash_coins.bulk.rows import Values
+from enkash_coins.bulk.state import OK, TRANSITIONS, Event, Place, State
+
+Counts = Counter[State]
+
+PLACE: Final = "number, state, wanted, coalesce(expected, before), found"
+AGAIN: Final = tuple(state for state in State if Event.AGAIN in TRANSITIONS[state] if state not in OK)
+FAILED: Final = tuple(state for state in AGAIN if state is not State.UNKNOWN)
+PAGE: Final = 500
+# A late arrival of an id's only row repeats what is there.
+DOUBT: Final = "(state = 'unknown' OR (late IS NOT NULL AND repeated))"
+LATE: Final = "(state = 'unknown' OR late IS NOT NULL)"
+
+
+@attrs.define
+class Todo:
+    """A row that is to be written."""
+
+    number: int
+    id: str
+    wanted: Values
+    expected: Values | None
+    overridden: bool  # whether that is not what the plan says
+    read_at: float | None
+    repeated: bool
+    late: float | None
+    tries: int
+    claimed: bool
+
+
+@attrs.frozen
+class End:
+    """How the call of a row came to an end."""
+
+    todo: Todo
+    event: Event
+    attempts: int
+    late: float | None
+    reason: str | None
+    found: Values | None
+
+
+@attrs.frozen
+class Record:
+    """All that is known of a row."""
+
+    number: int
+    line: int
+    id: str
+    wanted: Values
+    state: State
+    before: Values | None
+    found: Values | None
+    tries: int
+    attempts: int
+    late: float | None
+    reason: str | None
+
+
+def places_where(db: sqlite3.Connection, condition: str, *arguments: object) -> list[Place]:
+    """Rows as places, in order unless the condition says otherwise."""
+    order = "" if "ORDER BY" in condition else " ORDER BY number"
+    rows = db.execute(f"SELECT {PLACE} FROM row WHERE {condition}{order}", arguments)  # noqa: S608  # ours
+    return [
+        Place(number, State(state), values_of(wanted), values_or_none(expected), values_or_none(found))
+        for number, state, wanted, expected, found in rows
+    ]
+
+
+def listed(states: Iterable[State]) -> str:
+    """States as SQL's IN takes them."""
+    return f"({', '.join(map(repr, map(str, states)))})"
+
+
+def as_text(values: Values | None) -> str | None:
+    """Values as they are kept."""
+    return None if values is None else orjson.dumps(values).decode()
+
+
+def values_of(text: str) -> Values:
+    """Values that were kept."""
+    values: Values = orjson.loads(text)
+    return values
+
+
+def values_or_none(text: str | None) -> Values | None:
+    """Values that were kept, if any were."""
+    return None if text is None else values_of(text)

@@ -1,0 +1,114 @@
+"""What is to be known of a run; nothing here changes it."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from enkash_coins.bulk.ledger.fields import DOUBT, LATE, PAGE, Counts, Record, listed, values_of, values_or_none
+from enkash_coins.bulk.rows import Row, Values
+from enkash_coins.bulk.state import OK, State, comparable
+
+
+def counts(db: sqlite3.Connection) -> Counts:
+    """Rows by state."""
+    return Counter(
+        {State(state): count for state, count in db.execute("SELECT state, count(*) FROM row GROUP BY state")}
+    )
+
+
+def numbers(db: sqlite3.Connection) -> dict[str, int]:
+    """What else a plan tells: ids, rows that set a company, rows whose late arrivals are waited for."""
+    ids, companies, late = db.execute(
+        "SELECT count(DISTINCT id), sum(wanted LIKE '%\"company_id\"%'),"  # noqa: S608  # ours
+        f" sum(late IS NOT NULL AND {DOUBT}) FROM row"
+    ).fetchone()
+    return {"ids": ids, "companies": companies or 0, "late": late or 0}
+
+
+def ids_unread(db: sqlite3.Connection, beyond: str) -> list[str]:
+    """The next ids whose configuration was not read yet."""
+    return _ids(db, beyond, "state = 'unread'")
+
+
+def ids_in_doubt(db: sqlite3.Connection, beyond: str, *, every: bool = False) -> list[str]:
+    """The next ids of which a request may have been applied, or may yet arrive and matter.
+
+    Args:
+        every: also where it could only repeat what is there, which matters once that is taken back.
+    """
+    return _ids(db, beyond, LATE if every else DOUBT)
+
+
+def ids_unknown(db: sqlite3.Connection, beyond: str) -> list[str]:
+    """The next ids of which it is not known whether a request was applied."""
+    return _ids(db, beyond, "state = 'unknown'")
+
+
+def _ids(db: sqlite3.Connection, beyond: str, condition: str) -> list[str]:
+    query = f"SELECT id FROM row WHERE id > ? AND {condition} GROUP BY id ORDER BY id LIMIT {PAGE}"  # noqa: S608  # ours
+    return [id_ for (id_,) in db.execute(query, (beyond,))]
+
+
+def latest_arrival(db: sqlite3.Connection, *, every: bool = False) -> float | None:
+    """Seconds since 1970 until when requests may still arrive late; ``None`` if nothing is in doubt."""
+    query = f"SELECT max(coalesce(late, 0)) FROM row WHERE {LATE if every else DOUBT}"  # noqa: S608  # ours
+    (until,) = db.execute(query).fetchone()
+    return None if until is None else float(until)
+
+
+def records(db: sqlite3.Connection, states: Sequence[State], *, beyond: int = -1) -> Iterator[Record]:
+    """All rows of these states in order, read a page at a time."""
+    query = (
+        "SELECT number, line, id, wanted, state, before, found, tries, attempts, late, reason FROM row"  # noqa: S608  # ours
+        f" WHERE number > ? AND state IN {listed(states)} ORDER BY number LIMIT {PAGE}"
+    )
+    while rows := db.execute(query, (beyond,)).fetchall():
+        for number, line, id_, wanted, state, before, found, *rest in rows:
+            yield Record(
+                number, line, id_, values_of(wanted), State(state), values_or_none(before), values_or_none(found), *rest
+            )
+        beyond = rows[-1][0]
+
+
+def reasons(db: sqlite3.Connection, most: int) -> list[tuple[State, str, int]]:
+    """States and reasons with the number of their rows; the most frequent first."""
+    query = "SELECT state, coalesce(reason, ''), count(*) AS n FROM row GROUP BY 1, 2 ORDER BY n DESC, 1 LIMIT ?"
+    return [(State(state), reason, count) for state, reason, count in db.execute(query, (most,))]
+
+
+def examples(db: sqlite3.Connection, state: State, reason: str, most: int) -> list[Record]:
+    """A few rows of this state and reason."""
+    query = "SELECT number FROM row WHERE state = ? AND coalesce(reason, '') = ? ORDER BY number LIMIT ?"
+    return [
+        next(records(db, (state,), beyond=number - 1))
+        for (number,) in db.execute(query, (state, reason, most)).fetchall()
+    ]
+
+
+def undoing(db: sqlite3.Connection) -> Iterator[tuple[Row, Values | None]]:
+    """The rows that take a run back: for each id the first before-image, and what the run has left."""
+    touched = (*OK, State.MISMATCHED, State.UNKNOWN)
+    query = (
+        "SELECT id, line, before, wanted, state, found, tries, expected FROM row WHERE before IS NOT NULL"
+        " ORDER BY id, number"
+    )
+    for id_, rows in groupby(db.execute(query), key=lambda row: str(row[0])):
+        image: Values = {}
+        target: Values = {}
+        left: Values = {}
+        there: Values = {}  # before rows that are to be sent again: what they left the first time, if anything
+        line = 0
+        for _, line, before, wanted, state, found, tries, expected in rows:  # noqa: B007  # the last one's line is used
+            image = image or values_of(before)
+            fields = comparable(values_of(wanted))
+            if tries and state == State.PLANNED:
+                there = there or values_or_none(expected) or {}
+                changed = {name: there[name] for name in fields if there.get(name, image[name]) != image[name]}
+                target |= {name: image[name] for name in changed}
+                left |= changed
+            elif tries and state in touched:
+                target |= {name: image[name] for name in fields}
+                left |= fields if state != State.MISMATCHED else values_or_none(found) or {}
+        if target:
+            yield Row(line, id_, target), {name: left[name] for name in target}

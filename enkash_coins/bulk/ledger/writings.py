@@ -1,0 +1,128 @@
+"""Moves on the way of a write: claimed, prepared, ended, given back."""
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import orjson
+
+from enkash_coins.bulk.ledger.fields import Counts, End, Todo, as_text, places_where
+from enkash_coins.bulk.rows import Values
+from enkash_coins.bulk.state import OK, Event, State, after, left_by, look
+
+
+def page(db: sqlite3.Connection, beyond: int, most: int, read_since: float | None) -> list[Todo]:
+    """The next rows to write, of which those that need no other look are claimed.
+
+    Args:
+        read_since: seconds since 1970; ``None`` claims none.
+    """
+    # As one value: else sqlite3 gives up the interpreter's lock, and waits for it, once for every row.
+    (text,) = db.execute(
+        "SELECT json_group_array(json_array(number, id, json(wanted), json(coalesce(expected, before)),"
+        " expected IS NOT NULL, read_at, repeated, late, tries))"
+        " FROM (SELECT * FROM row WHERE number > ? AND state = 'planned' ORDER BY number LIMIT ?)",
+        (beyond, most),
+    ).fetchone()
+    rows = orjson.loads(text)
+    now = time.time()  # what was read later than that, on a clock since set back, has no age
+    todos = []
+    claims = []
+    for number, id_, wanted, expected, overridden, read_at, repeated, late, tries in rows:
+        claimed = read_since is not None and not repeated and (read_at is None or read_since <= read_at <= now)
+        if claimed:
+            claims.append((number,))
+        todos.append(Todo(number, id_, wanted, expected, overridden, read_at, repeated, late, tries, claimed))
+    if len(claims) == len(rows) and rows:  # half the time of one by one
+        db.execute(
+            "UPDATE row SET state = 'sent', tries = tries + 1 WHERE number BETWEEN ? AND ? AND state = 'planned'",
+            (rows[0][0], rows[-1][0]),
+        )
+    else:
+        db.executemany("UPDATE row SET state = 'sent', tries = tries + 1 WHERE number = ?", claims)
+    return todos
+
+
+def prepare(db: sqlite3.Connection, todo: Todo, *, forced: bool) -> Event | None:
+    """Learn what the row before it has left; what that means for this one, ``None``: its turn has not come."""
+    places = places_where(db, "id = ? AND number < ? ORDER BY number DESC LIMIT 1", todo.id, todo.number)
+    if not places:
+        return Event.FOUND_EXPECTED if todo.expected is None else look(todo.wanted, None, todo.expected)
+    (before,) = places
+    if before.state in (State.UNREAD, State.PLANNED, State.SENT):
+        return None
+    if before.state is State.DRIFTED and not forced:
+        todo.expected = before.found
+        return Event.FOUND_OTHER
+    if not todo.overridden:
+        todo.expected = left_by(before)
+    return Event.FOUND_EXPECTED if todo.expected is None else look(todo.wanted, None, todo.expected)
+
+
+def claim(db: sqlite3.Connection, todo: Todo) -> None:
+    """Take note that the request may leave from now on."""
+    db.execute(
+        "UPDATE row SET state = ?, tries = tries + 1, expected = coalesce(?, expected), read_at = ? WHERE number = ?",
+        (
+            after(State.PLANNED, Event.CLAIMED),
+            as_text(todo.expected) if todo.repeated else None,
+            todo.read_at,
+            todo.number,
+        ),
+    )
+
+
+def note(db: sqlite3.Connection, todo: Todo, event: Event, reason: str | None, found: Values | None) -> Counts:
+    """Take note of what another look at a planned row has shown."""
+    if event is Event.FOUND_WANTED and todo.tries:
+        event = Event.FOUND_OURS
+    state = after(State.PLANNED, event)
+    db.execute(
+        "UPDATE row SET state = ?, reason = ?, found = ?, expected = coalesce(?, expected) WHERE number = ?",
+        (state, reason, as_text(found), as_text(todo.expected) if todo.repeated else None, todo.number),
+    )
+    if todo.repeated and state not in OK:
+        _reopen_unchanged(db, todo)
+    return Counter({state: 1, State.PLANNED: -1})
+
+
+def finish(db: sqlite3.Connection, ends: Sequence[End]) -> Counts:
+    """Take note of how calls came to an end."""
+    moved: Counts = Counter()
+    changes = []
+    plain = []
+    for end in ends:
+        state = after(State.SENT, end.event)
+        moved[state] += 1
+        if state is State.APPLIED and end.attempts == 1 and end.late is None:
+            plain.append(end.todo.number)
+        else:
+            changes.append((state, end.attempts, end.late, end.reason, as_text(end.found), end.todo.number))
+    db.execute(  # those at once, for the same reason as in page()
+        "UPDATE row SET state = 'applied', attempts = attempts + 1, late = NULL, reason = NULL, found = NULL"
+        " WHERE number IN (SELECT value FROM json_each(?))",
+        (orjson.dumps(plain).decode(),),
+    )
+    db.executemany(
+        "UPDATE row SET state = ?, attempts = attempts + ?, late = ?, reason = ?, found = ? WHERE number = ?", changes
+    )
+    for end in ends:
+        if end.todo.repeated and end.event is not Event.APPLIED:
+            _reopen_unchanged(db, end.todo)
+    moved[State.PLANNED] -= len(ends)
+    return moved
+
+
+def _reopen_unchanged(db: sqlite3.Connection, todo: Todo) -> None:
+    """Later rows of its id that would have changed nothing after it may now."""
+    db.execute(
+        "UPDATE row SET state = 'planned' WHERE id = ? AND number > ? AND state = 'unchanged'", (todo.id, todo.number)
+    )
+
+
+def release(db: sqlite3.Connection) -> None:
+    """Give back what was claimed and is not under way."""
+    db.execute(
+        "UPDATE row SET state = ?, tries = tries - 1 WHERE state = ?", (after(State.SENT, Event.RELEASED), State.SENT)
+    )
