@@ -314,10 +314,10 @@ def _planned(run: Run, *, json: bool) -> int:
 
 def code_of_run(run: Run) -> int:
     """The exit code that says what became of a run."""
+    if run.stopped:  # all rows may be applied, and one still be overwritten by what arrives late
+        return Exit.INTERRUPTED
     if all(state in OK for state, count in run.counts.items() if count):
         return Exit.WELL
-    if run.stopped:
-        return Exit.INTERRUPTED
     if isinstance(run.ended_by, LoginRefused | LoginSuspended):
         return code_of(run.ended_by)
     return Exit.HOST if run.host_failed else Exit.NOT_APPLIED
