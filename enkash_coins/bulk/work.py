@@ -51,7 +51,10 @@ _HOPELESS = 100
 _GRACE = 2.0
 _STALE = 15 * 60.0
 _BEHIND = 4_096  # outcomes that may wait for the disk
-_AHEAD = 4  # rows claimed at a time, for each of those under way
+# Rows of updates claimed at a time: so many for each of those under way, and at least. A commit costs as much CPU as
+# four updates, and pages twice as long are slower again.
+_AHEAD = 4
+_LEAST = 32
 
 
 class Crew:
@@ -101,9 +104,9 @@ class Crew:
         self._stopping = asyncio.Event()
         self._failed_in_a_row = 0
         self._under_way: dict[int, Todo] = {}
-        self._ends: deque[End] = deque()
-        # Allocations wait for each; updates for as many as are under way, because a commit costs as much CPU as ten.
-        self._enough = 1 if kind is ALLOCATIONS else coins._width  # noqa: SLF001  # the stream's own
+        self._ends: deque[End | int] = deque()  # of a row that was applied at once, its number is all there is
+        # Outcomes of updates are committed with the claim of the next page, those of allocations one by one.
+        self._page = max(_LEAST, coins._width * _AHEAD)  # noqa: SLF001  # the stream's own
         self._queued = False  # whether the writer will look at them
         self._noted: asyncio.Future[Counts] = asyncio.get_running_loop().create_future()  # done when they are committed
 
@@ -169,7 +172,7 @@ class Crew:
             )
         finally:
             for todo in self._under_way.values():
-                self._note(End(todo, Event.CUT_OFF, 1, self._late(), "under way when it was stopped", None))
+                self._ends.append(End(todo, Event.CUT_OFF, 1, self._late(), "under way when it was stopped", None))
             self._under_way.clear()
             self._moved(await self._writer.post(self._take))
             await self._writer.post(ledger.release)
@@ -225,13 +228,13 @@ class Crew:
 
     async def _todos(self) -> AsyncIterator[Todo]:
         """The planned rows in order; the next ones are fetched, and claimed, while these are at work."""
-        most = self._coins._width * _AHEAD  # noqa: SLF001  # what the stream may pull
         beyond = -1
 
         def fetch() -> asyncio.Future[list[Todo]]:
             # Allocations are never claimed ahead: what is in doubt after a crash can be no more than what was sent.
             since = None if self._kind is ALLOCATIONS else 0.0 if self._forced else time.time() - _STALE
-            return self._writer.post(lambda db: ledger.page(db, beyond, most, since))
+            self._commit_ends()
+            return self._writer.post(lambda db: ledger.page(db, beyond, self._page, since))
 
         fetched = fetch()
         while (todos := await fetched) and self.ended_by is None:
@@ -248,7 +251,7 @@ class Crew:
         self._under_way[todo.number] = todo
         outcome = await self._send(index, todo)
         del self._under_way[todo.number]
-        self._note(self._end_of(todo, outcome))
+        self._note(todo, outcome)
         if self._kind is ALLOCATIONS or len(self._ends) > _BEHIND:
             await asyncio.shield(self._noted)  # so that never more are in doubt than are under way
         return outcome
@@ -275,20 +278,30 @@ class Crew:
     def _late(self) -> float:
         return time.time() + self._timeout
 
-    def _note(self, end: End) -> None:
-        """Have an end committed, together with all others that are known by then."""
-        self._ends.append(end)
-        if not self._queued and (end.todo.repeated or len(self._ends) >= self._enough):
+    def _note(self, todo: Todo, outcome: Outcome[Any, Any]) -> None:
+        """Keep a row's end, to be committed together with others; at once, if another row waits for that."""
+        at_once = outcome.status is OutcomeStatus.APPLIED and outcome.attempts == 1 and not outcome.late_risk
+        self._ends.append(todo.number if at_once and not todo.repeated else self._end_of(todo, outcome))
+        if self._kind is ALLOCATIONS or todo.repeated or len(self._ends) >= self._page:
+            self._commit_ends()
+
+    def _commit_ends(self) -> None:
+        if self._ends and not self._queued:
             self._queued = True
             self._noted = self._writer.post(self._take)
             self._noted.add_done_callback(self._told_of)
 
     def _take(self, db: sqlite3.Connection) -> Counts:
         self._queued = False  # first: what comes from now on has the writer look again
-        ends = []
+        applied: list[int] = []
+        ends: list[End] = []
         while self._ends:
-            ends.append(self._ends.popleft())
-        return ledger.finish(db, ends)
+            end = self._ends.popleft()
+            if isinstance(end, End):
+                ends.append(end)
+            else:
+                applied.append(end)
+        return ledger.finish(db, applied, ends)
 
     def _told_of(self, noted: asyncio.Future[Counts]) -> None:
         if noted.cancelled():

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import tempfile
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -41,6 +42,7 @@ class Runs(RuleBasedStateMachine):
         self.rows: list[tuple[str, int]] = []
         self.original: dict[str, int] = {}
         self.foreign: dict[str, int] = {}
+        self.never_seen = count(1000)
         self.begun = False
 
     def teardown(self) -> None:
@@ -105,7 +107,7 @@ class Runs(RuleBasedStateMachine):
     def somebody_else_writes(self, id_: str) -> None:
         """A plan that has grown old meets values that are not its own."""
         assert self.path is not None
-        self.truth[id_] = self.foreign[id_] = 1000 + len(self.foreign)
+        self.truth[id_] = self.foreign[id_] = next(self.never_seen)
         with closing(sqlite3.connect(self.path)) as db:
             db.execute("UPDATE row SET read_at = 1")
             db.commit()

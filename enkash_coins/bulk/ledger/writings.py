@@ -18,15 +18,17 @@ def page(db: sqlite3.Connection, beyond: int, most: int, read_since: float | Non
     Args:
         read_since: seconds since 1970; ``None`` claims none.
     """
-    # As one value: else sqlite3 gives up the interpreter's lock, and waits for it, once for every row.
+    now = time.time()  # what was read later than that, on a clock since set back, has no age
+    # As one value: else sqlite3 gives up the interpreter's lock, and waits for it, once for every row. What is expected
+    # of a row that is claimed here is of no interest any more.
     (text,) = db.execute(
-        "SELECT json_group_array(json_array(number, id, json(wanted), json(coalesce(expected, before)),"
+        "SELECT json_group_array(json_array(number, id, json(wanted),"
+        " CASE WHEN repeated OR read_at NOT BETWEEN ? AND ? THEN json(coalesce(expected, before)) END,"
         " expected IS NOT NULL, read_at, repeated, late, tries))"
         " FROM (SELECT * FROM row WHERE number > ? AND state = 'planned' ORDER BY number LIMIT ?)",
-        (beyond, most),
+        (read_since or 0.0, now, beyond, most),
     ).fetchone()
     rows = orjson.loads(text)
-    now = time.time()  # what was read later than that, on a clock since set back, has no age
     todos = []
     claims = []
     for number, id_, wanted, expected, overridden, read_at, repeated, late, tries in rows:
@@ -87,30 +89,30 @@ def note(db: sqlite3.Connection, todo: Todo, event: Event, reason: str | None, f
     return Counter({state: 1, State.PLANNED: -1})
 
 
-def finish(db: sqlite3.Connection, ends: Sequence[End]) -> Counts:
-    """Take note of how calls came to an end."""
-    moved: Counts = Counter()
-    changes = []
-    plain = []
-    for end in ends:
-        state = after(State.SENT, end.event)
-        moved[state] += 1
-        if state is State.APPLIED and end.attempts == 1 and end.late is None:
-            plain.append(end.todo.number)
-        else:
-            changes.append((state, end.attempts, end.late, end.reason, as_text(end.found), end.todo.number))
+def finish(db: sqlite3.Connection, applied: Sequence[int], ends: Sequence[End]) -> Counts:
+    """Take note of how calls came to an end.
+
+    Args:
+        applied: numbers of rows that were applied at the first attempt, and of which nothing else is to be told.
+        ends: of the others.
+    """
+    moved: Counts = Counter({after(State.SENT, Event.APPLIED): len(applied), State.PLANNED: -len(applied) - len(ends)})
     db.execute(  # those at once, for the same reason as in page()
         "UPDATE row SET state = 'applied', attempts = attempts + 1, late = NULL, reason = NULL, found = NULL"
         " WHERE number IN (SELECT value FROM json_each(?))",
-        (orjson.dumps(plain).decode(),),
+        (orjson.dumps(applied).decode(),),
     )
+    changes = []
+    for end in ends:
+        state = after(State.SENT, end.event)
+        moved[state] += 1
+        changes.append((state, end.attempts, end.late, end.reason, as_text(end.found), end.todo.number))
     db.executemany(
         "UPDATE row SET state = ?, attempts = attempts + ?, late = ?, reason = ?, found = ? WHERE number = ?", changes
     )
     for end in ends:
         if end.todo.repeated and end.event is not Event.APPLIED:
             _reopen_unchanged(db, end.todo)
-    moved[State.PLANNED] -= len(ends)
     return moved
 
 
