@@ -140,12 +140,13 @@ def checked_width(concurrency: object) -> int:
     return concurrency
 
 
-def checked_proxy(proxy: object) -> str:
+def checked_proxy(proxy: object, name: str = "proxy") -> str:
     """The URL of an HTTP proxy; it may hold a password, so it is never shown."""
     try:
-        usable = isinstance(proxy, str) and urlsplit(proxy).scheme in ("http", "https") and urlsplit(proxy).hostname
-    except ValueError:
+        parts = urlsplit(proxy) if isinstance(proxy, str) else None
+        usable = parts and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # the port is no number, say
         usable = False
     if not usable or not isinstance(proxy, str):
-        raise InvalidRequest("proxy is not a URL such as http://proxy.example:3128")
+        raise InvalidRequest(f"{name} is not a URL such as http://proxy.example:3128")
     return _as_checked(proxy)

@@ -41,6 +41,7 @@ class Host:
         retries: Further attempts after the first.
         login_guard: File that guards the account against being locked by failed logins; else ENKASH_LOGIN_GUARD, or one
             for each host in ~/.local/state/enkash-coins.
+        trust_env: Take the proxy from HTTPS_PROXY and NO_PROXY.
     """
 
     base_url: str | None = None
@@ -49,6 +50,7 @@ class Host:
     rate: float | None = None
     retries: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 3
     login_guard: str | None = None
+    trust_env: bool = False
 
     def address(self) -> str:
         """The host's URL; raises ``InvalidRequest`` if none is set."""
@@ -64,6 +66,7 @@ class Host:
             concurrency="auto" if self.concurrency is None else self.concurrency,
             rate=self.rate,
             retry=RetryPolicy(attempts=self.retries + 1),
+            trust_env=self.trust_env,
         )
 
     def grant(self) -> PasswordGrant:
@@ -76,7 +79,9 @@ class Host:
     async def log_in(self, grant: PasswordGrant) -> float:
         """Log in once; returns for how many seconds the token is valid."""
         address = Secret(self.address())
-        token = await log_in(address, grant, user_agent="cli", timeout=self.timeout, rate=self.rate)
+        token = await log_in(
+            address, grant, user_agent="cli", timeout=self.timeout, rate=self.rate, trust_env=self.trust_env
+        )
         now = asyncio.get_running_loop().time()
         return math.inf if token.expires_at is None else token.expires_at - now
 

@@ -22,6 +22,7 @@ from enkash_coins.errors import (
 )
 from enkash_coins.home import Home, Moved
 from enkash_coins.secret import Secret
+from enkash_coins.settings import checked_proxy
 from enkash_coins.transport import LONG_SECRET, Request, Response, blacked_out, mark_harmless
 from enkash_coins.transports.connectors import Connector, TlsConnector
 from enkash_coins.transports.cookies import Jar
@@ -244,4 +245,8 @@ async def _drop(session: ClientSession | None, moved: Moved | None) -> None:
 def _proxy_from_environment(base_url: str) -> Secret[str] | None:
     url = URL(base_url)
     proxy = getproxies().get(url.scheme)
-    return None if proxy is None or proxy_bypass(url.host or "") else Secret(proxy)
+    return (
+        None
+        if proxy is None or proxy_bypass(url.host or "")
+        else Secret(checked_proxy(proxy, f"{url.scheme.upper()}_PROXY"))
+    )

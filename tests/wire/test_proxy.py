@@ -8,11 +8,22 @@ from pathlib import Path
 import pytest
 
 from enkash_coins import CoinEventService, InvalidRequest
+from enkash_coins.cli import main
+from enkash_coins.environment import CREDENTIALS
 from tests.wire.calls import CALLS, ONE_TRY
 from tests.wire.failures import client_tls, nobody_listens, server_tls
 from tests.wire.server import Peer, Server, Step, http
 
 BASIC = f"Basic {b64encode(b'user:secret').decode()}"
+NO_URL = (
+    "user:secret@proxy.example",
+    "ftp://user:secret@proxy.example",
+    "http://user:secret@proxy.example:port",
+    "proxy.example:3128",
+    "",
+    "http://",
+    7,
+)
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
@@ -86,11 +97,20 @@ async def test_a_tunnel_through_a_proxy() -> None:
         assert exchange.header("Authorization") == "Bearer a-token"
 
 
-@pytest.mark.parametrize("proxy", ["user:secret@proxy.example", "ftp://user:secret@proxy.example", "", "http://", 7])
+@pytest.mark.parametrize("proxy", NO_URL)
 async def test_a_proxy_that_is_no_url(proxy: str) -> None:
     """Refused when connecting; the message does not show it, for it may hold a password."""
     with pytest.raises(InvalidRequest, match="proxy") as caught:
         CoinEventService.connect("https://coins.invalid", auth="a-token", proxy=proxy)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("proxy", [proxy for proxy in NO_URL if isinstance(proxy, str) and proxy])
+async def test_a_proxy_of_the_environment_that_is_no_url(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """Refused when connecting as well: a login that could not be sent is not to count against the account lock."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(InvalidRequest, match="HTTPS_PROXY is not a URL") as caught:
+        CoinEventService.connect("https://coins.invalid", auth="a-token", trust_env=True)
     assert "secret" not in str(caught.value)
 
 
@@ -144,6 +164,32 @@ async def test_a_given_proxy_wins_over_the_environment(monkeypatch: pytest.Monke
         async with CoinEventService.connect(host, auth="a-token", proxy=proxy.url, trust_env=True) as coins:
             await coins.get("WCC12345")
     assert len(proxy.seen) == 1
+
+
+@pytest.mark.parametrize("command", ["get WCC12345", "login"])
+async def test_the_command_takes_the_proxy_of_the_environment_when_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, proxy: Server, command: str
+) -> None:
+    """With --trust-env all goes through it, the login as well, and without it nothing; a bad one is one line."""
+
+    async def run(*options: str) -> int:
+        return await asyncio.to_thread(main, [*command.split(), "--retries", "0", *options])
+
+    monkeypatch.delenv("ENKASH_TOKEN", raising=False)
+    for name in CREDENTIALS:
+        monkeypatch.setenv(name, "made-up")
+    monkeypatch.setenv("ENKASH_LOGIN_GUARD", str(tmp_path / "guard"))
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    with nobody_listens() as port:
+        monkeypatch.setenv("ENKASH_BASE_URL", f"http://127.0.0.1:{port}")
+        assert (await run(), len(proxy.seen)) == (4, 0)
+        assert await run("--trust-env") == 0
+    assert len(proxy.seen) == (1 if command == "login" else 2)
+    assert all(f" http://127.0.0.1:{port}/" in exchange.line for exchange in proxy.seen)
+    capsys.readouterr()
+    monkeypatch.setenv("HTTP_PROXY", "user:secret@proxy.example")
+    assert await run("--trust-env") == 2
+    assert capsys.readouterr().err == "enkash-coins: HTTP_PROXY is not a URL such as http://proxy.example:3128\n"
 
 
 @pytest.mark.parametrize("trusted", [False, True])
