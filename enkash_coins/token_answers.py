@@ -15,11 +15,11 @@ def read_token(response: Response) -> tuple[str, object]:
     """The token and the claimed ``expires_in`` in the token endpoint's answer, in either documented spelling.
 
     Raises:
-        LoginRefused: a definite no: any 4xx but 408, 425 and 429, or a success that holds an error.
+        LoginRefused: a definite no: any 4xx but 407, 408, 425 and 429, or a success that holds an error.
         MalformedResponse, ApiError: no clear answer.
     """
     status = response.status
-    if 400 <= status < 500 and status not in (408, 425, 429):
+    if 400 <= status < 500 and status not in (407, 408, 425, 429):  # 407 is a proxy's, whatever it says of passwords
         raise LoginRefused(f"the token endpoint refused the login: HTTP {status}{_said(response.body)}")
     if not 200 <= status < 300:
         raise api_error(response, "token")

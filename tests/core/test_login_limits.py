@@ -63,6 +63,7 @@ DOUBTFUL: dict[str, Callable[[], Answer]] = {
     "unreadable by the transport": lambda: MalformedResponse("garbage"),
     "500": lambda: Response(500),
     "503": lambda: Response(503, {"Retry-After": "1"}),
+    "407 of a proxy": lambda: Response(407, {}, b'{"error":"access_denied"}'),
     "408": lambda: Response(408),
     "redirect": lambda: Response(302),
     "unreadable": lambda: Response(200, {}, b"<html>"),

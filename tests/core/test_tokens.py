@@ -96,7 +96,7 @@ BODIES = {"nothing": b"", "page": b"<html>", "token": b'{"access_token":"tok-1"}
 
 
 @pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 407, 409, 410, 412, 415, 422, 423, 451, 499])
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 410, 412, 415, 422, 423, 451, 499])
 def test_a_4xx_is_a_definite_no(status: int, body: str) -> None:
     """It latches, whatever else the answer holds: a third refusal would lock the account."""
     error = failed(Response(status, {}, BODIES[body]))
@@ -109,6 +109,7 @@ def test_a_4xx_is_a_definite_no(status: int, body: str) -> None:
 @pytest.mark.parametrize(
     ("status", "name"),
     [
+        (407, "ApiError"),
         (408, "ApiError"),
         (425, "RateLimited"),
         (429, "RateLimited"),
