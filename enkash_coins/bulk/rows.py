@@ -21,6 +21,7 @@ Values = dict[str, int | str]
 
 _INTEGER = re.compile(r"-?[0-9]+")
 _LONGEST_INTEGER = 20
+_LONGEST_SHOWN = 80
 _SHOWN_PROBLEMS = 10
 
 
@@ -312,9 +313,9 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _named(column: str) -> str:
-    return column if column.isidentifier() else _shown(column)
+    return column if column.isidentifier() and len(column) <= _LONGEST_SHOWN else _shown(column)
 
 
 def _shown(text: str) -> str:
     shown = repr(text)
-    return shown if len(shown) <= 80 else f"{shown[:79]}…"
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[: _LONGEST_SHOWN - 1]}…"

@@ -40,6 +40,10 @@ def problems(path: Path) -> list[str]:
         (b"\n\r\n", "u.csv: is empty"),
         (HEADER, "u.csv: has a header, but no rows"),
         (b"coin_config_id,amount,colour\nA,1,red\n", f"u.csv:1: column colour: is unknown; known are {KNOWN}"),
+        (
+            b"coin_config_id,amount," + b"x" * 100_000 + b"\nA,1,2\n",
+            f"u.csv:1: column '{'x' * 78}…: is unknown; known are {KNOWN}",
+        ),
         (b"coin_config_id,amount,\nA,1,\n", "u.csv:1: column 3: has no name"),
         (b"amount,event\n1,X\n", "u.csv:1: column coin_config_id: is missing"),
         (b"coin_config_id,amount,amount\nA,1,2\n", "u.csv:1: column amount: stands there twice"),

@@ -85,7 +85,7 @@ def damaged(whole: str, dice: Random) -> bytes:
         case 5:
             return (
                 data[:at]
-                + dice.choice((b'"', b"[" * 5000, b"{" * 100_000, b"\0", b"\r", b",", b"x-" * 100_000))
+                + dice.choice((b'"', b"[" * 5000, b"{" * 100_000, b"\0", b"\r", b",", b"x" * 100_000))
                 + data[at:]
             )
         case 6:
