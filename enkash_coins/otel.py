@@ -8,9 +8,15 @@ import asyncio
 from typing import TypeVar
 
 import attrs
-from opentelemetry import metrics, trace
-from opentelemetry.metrics import Histogram, MeterProvider
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
+
+try:
+    from opentelemetry import metrics, trace
+    from opentelemetry.metrics import Histogram, MeterProvider
+    from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "enkash_coins.otel is an extra: pip install 'enkash-coins[otel]'", name=missing.name
+    ) from None
 
 from enkash_coins._version import __version__
 from enkash_coins.caller import Call, CallOptions, Success

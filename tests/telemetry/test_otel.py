@@ -1,6 +1,8 @@
 """OpenTelemetry: one span for each call, measured by the names and buckets of the HTTP client conventions."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -31,6 +33,7 @@ from enkash_coins import (
 from enkash_coins.otel import instrument
 from enkash_coins.sandbox import Fault, Sandbox
 from enkash_coins.testing import MockTransport, answer
+from tests.cli.command import process_environment
 
 AT_ONCE: Final = RetryPolicy(base=0)
 
@@ -218,6 +221,22 @@ async def test_a_stream_is_a_span_for_each_row(telemetry: Telemetry) -> None:
     assert len(spans) == 20
     assert sum(len(attempts(span)) for span in spans) == 25
     assert all([one["number"] for one in attempts(span)] in ([1], [1, 2], [1, 2, 3]) for span in spans)
+
+
+def test_without_the_extra_the_import_says_how_to_get_it() -> None:
+    """It is a ModuleNotFoundError that names the missing module, and tells what to install."""
+    code = """
+import sys
+sys.modules["opentelemetry"] = None
+try:
+    import enkash_coins.otel
+except ModuleNotFoundError as error:
+    print(error.name, error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=process_environment()
+    )
+    assert done.stdout == "opentelemetry enkash_coins.otel is an extra: pip install 'enkash-coins[otel]'\n"
 
 
 async def test_the_clients_own_hook_is_still_told(telemetry: Telemetry) -> None:
