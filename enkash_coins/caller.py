@@ -138,10 +138,11 @@ class Caller:
                 raise
             request.sent_at = clock()
         if error is None or (delay is not None and self._closing.is_set()):
-            error = ServiceClosed("the service was closed")
-        elif attempts > 1:
+            return _complete(ServiceClosed("the service was closed"), endpoint, attempts, maybe_applied=doubt)
+        error = _complete(error, endpoint, attempts, maybe_applied=doubt)
+        if attempts > 1:
             _log.warning("%s: given up after %d attempts: %s", request.operation, attempts, error)
-        return _complete(error, endpoint, attempts, maybe_applied=doubt)
+        return error
 
     async def _in_time(self, request: Request, ends: float) -> Response:
         """Send as long as the call has time."""

@@ -59,6 +59,11 @@ class EnkashError(Exception):
         self.maybe_applied = facts.get("maybe_applied", self._doubtful)
         self.request_id = facts.get("request_id")
 
+    def __str__(self) -> str:
+        said = super().__str__()
+        # What a plain log line must not lack; `args` keeps the message alone.
+        return f"{said} (request id {self.request_id})" if self.maybe_applied and self.request_id else said
+
 
 class InvalidRequest(EnkashError, ValueError):
     """Refused here, before anything was sent: an argument or a setting is not acceptable."""

@@ -110,7 +110,7 @@ def _traced(inner: Call, tracer: Tracer, duration: Histogram, server: _Attribute
                 _fail(span, cut_off, "cut off")
                 raise
             if isinstance(outcome, EnkashError):
-                _fail(span, outcome, str(outcome))
+                _fail(span, outcome, str(outcome.args[0]))  # no ids here
                 span.set_attribute("enkash.maybe_applied", outcome.maybe_applied)
             return outcome
 

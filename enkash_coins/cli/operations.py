@@ -174,7 +174,7 @@ def _perform(
 
 def facts(error: EnkashError) -> dict[str, Any]:
     """An error as JSON."""
-    found = {"type": type(error).__name__, "message": str(error), "attempts": error.attempts}
+    found = {"type": type(error).__name__, "message": error.args[0], "attempts": error.attempts}
     found |= {"maybe_applied": error.maybe_applied, "request_id": error.request_id}
     if isinstance(error, ApiError):
         found |= {"status": error.status, "response_code": error.response_code}

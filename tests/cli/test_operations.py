@@ -129,6 +129,15 @@ def test_write_in_doubt_says_so_and_what_to_do(start: Start, run: Command, comma
     doubtful = run(f"{command} --retries 0")
     assert doubtful.code == 4
     assert doubtful.err.rstrip("\n").endswith(f". {advice}")
+    assert "request id r1" not in doubtful.err  # it is told once, in the advice
+
+
+def test_machines_find_the_request_id_in_its_own_field(start: Start, run: Command) -> None:
+    """The message is the same for every allocation, to be counted by."""
+    start(faults=[Fault("disconnect_after_apply", on="allocate")])
+    error = json.loads(run(f"{GIFT} --request-id r1 --retries 0 --json").out)["error"]
+    assert error["request_id"] == "r1"
+    assert "r1" not in error["message"]
 
 
 def test_replay_sends_an_allocation_again(start: Start, run: Command) -> None:

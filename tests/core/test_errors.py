@@ -85,12 +85,22 @@ def test_the_tree_is_the_documented_one() -> None:
 
 @pytest.mark.parametrize("name", TREE)
 def test_an_error_says_its_message_and_shows_its_fields(name: str) -> None:
-    """``str`` and ``args`` are the message alone; every field is what it was made with."""
+    """``args`` is the message alone; every field is what it was made with."""
     fields = fields_of(CLASSES[name])
     error = made(CLASSES[name], "what happened", fields)
-    assert str(error) == "what happened"
     assert error.args == ("what happened",)
     assert {field: getattr(error, field) for field in fields} == fields
+
+
+@pytest.mark.parametrize("name", TREE)
+def test_a_plain_log_line_of_an_allocation_in_doubt_has_its_request_id(name: str) -> None:
+    """``str`` is the message, and the id where somebody has to look it up; also when that turns out only later."""
+    error = made(CLASSES[name], "what happened", fields_of(CLASSES[name]))
+    assert str(error) == "what happened (request id order-7)"
+    error.maybe_applied = False
+    assert str(error) == "what happened"
+    error.maybe_applied, error.request_id = True, None
+    assert str(error) == "what happened"
 
 
 @pytest.mark.parametrize("name", TREE)

@@ -11,6 +11,7 @@ from enkash_coins import (
     CoinEventConfig,
     CoinEventService,
     CoinEventUpdate,
+    ConnectError,
     EnkashError,
     InvalidRequest,
     MalformedResponse,
@@ -231,3 +232,11 @@ async def test_log_lines_say_how_each_attempt_went(caplog: pytest.LogCaptureFixt
         assert line.startswith(start)
         assert "EK-somebody" not in line
     assert lines[0][1].endswith("again in 0.000 s")
+
+
+async def test_the_log_of_an_allocation_given_up_in_doubt_has_its_request_id(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever reads no more than the log can look it up."""
+    async with CoinEventService(MockTransport([ConnectError("no"), TimedOut("late")]), retry=AT_ONCE) as coins:
+        with pytest.raises(TimedOut):
+            await coins.allocate(company_id="CEK1", event="E", user_id="EK1", request_id="order-7")
+    assert caplog.messages == ["allocate: given up after 2 attempts: late (request id order-7)"]
