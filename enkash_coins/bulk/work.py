@@ -272,7 +272,7 @@ class Crew:
         found = seen(outcome.result) if event is Event.MISMATCHED and outcome.result is not None else None
         late = self._late() if doubt else todo.late if todo.repeated else None  # what was late before still is
         return End(
-            todo, event, outcome.attempts, late, None if outcome.error is None else cut(str(outcome.error)), found
+            todo, event, outcome.attempts, late, None if outcome.error is None else cut(outcome.error.args[0]), found
         )
 
     def _late(self) -> float:

@@ -367,6 +367,8 @@ async def test_allocation_in_doubt_is_held(sandbox: Sandbox, coins: CoinEventSer
     (held,) = (outcome for outcome in run.outcomes() if not outcome.ok)
     assert held.error is not None
     assert (held.error.maybe_applied, held.error.request_id, held.late_risk) == (True, ids[held.index], True)
+    assert str(held.error).count(ids[held.index]) == 1
+    assert all(ids[held.index] not in (record.reason or "") for record in run.records())  # or no two rows share one
     assert await run.apply(coins, replay=True) == {State.APPLIED: 5}
     assert sorted(str(body["requestId"]) for body in sandbox.allocations) == sorted(ids)
 
