@@ -89,7 +89,7 @@ def faults(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def mutants(session: nox.Session) -> None:
-    """Change what decides in every way, and see the tests notice; needs mutmut 3.8 beside nox, and some minutes."""
+    """Change what decides in every way, and see the tests notice; takes some minutes."""
     session.run(sys.executable, "-m", "mutmut", "run")
     session.run(sys.executable, "tests/faults/survivors.py")
 
