@@ -24,18 +24,18 @@ LATE: Final = "(state = 'unknown' OR late IS NOT NULL)"
 
 @attrs.define
 class Todo:
-    """A row that is to be written."""
+    """A row that is to be written; of one that is claimed already, nothing else is of interest."""
 
     number: int
     id: str
     wanted: Values
-    expected: Values | None
-    overridden: bool  # whether that is not what the plan says
-    read_at: float | None
-    repeated: bool
-    late: float | None
-    tries: int
-    claimed: bool
+    claimed: bool = True
+    expected: Values | None = None
+    overridden: bool = False  # whether that is not what the plan says
+    read_at: float | None = None
+    repeated: bool = False
+    late: float | None = None
+    tries: int = 0
 
 
 @attrs.frozen

@@ -19,27 +19,21 @@ def page(db: sqlite3.Connection, beyond: int, most: int, read_since: float | Non
         read_since: seconds since 1970; ``None`` claims none.
     """
     now = time.time()  # what was read later than that, on a clock since set back, has no age
-    # As one value: else sqlite3 gives up the interpreter's lock, and waits for it, once for every row. What is expected
-    # of a row that is claimed here is of no interest any more.
+    fresh = "FALSE" if read_since is None else "NOT repeated AND coalesce(read_at BETWEEN :since AND :now, TRUE)"
+    # As one value: else sqlite3 gives up the interpreter's lock, and waits for it, once for every row.
     (text,) = db.execute(
-        "SELECT json_group_array(json_array(number, id, json(wanted),"
-        " CASE WHEN repeated OR read_at NOT BETWEEN ? AND ? THEN json(coalesce(expected, before)) END,"
-        " expected IS NOT NULL, read_at, repeated, late, tries))"
-        " FROM (SELECT * FROM row WHERE number > ? AND state = 'planned' ORDER BY number LIMIT ?)",
-        (read_since or 0.0, now, beyond, most),
+        f"SELECT json_group_array(CASE WHEN {fresh} THEN json_array(number, id, json(wanted))"  # noqa: S608  # ours
+        " ELSE json_array(number, id, json(wanted), 0, json(coalesce(expected, before)), expected IS NOT NULL, read_at,"
+        " repeated, late, tries) END)"
+        " FROM (SELECT * FROM row WHERE number > :beyond AND state = 'planned' ORDER BY number LIMIT :most)",
+        {"since": read_since, "now": now, "beyond": beyond, "most": most},
     ).fetchone()
-    rows = orjson.loads(text)
-    todos = []
-    claims = []
-    for number, id_, wanted, expected, overridden, read_at, repeated, late, tries in rows:
-        claimed = read_since is not None and not repeated and (read_at is None or read_since <= read_at <= now)
-        if claimed:
-            claims.append((number,))
-        todos.append(Todo(number, id_, wanted, expected, overridden, read_at, repeated, late, tries, claimed))
-    if len(claims) == len(rows) and rows:  # half the time of one by one
+    todos = [Todo(*row) for row in orjson.loads(text)]
+    claims = [(todo.number,) for todo in todos if todo.claimed]
+    if len(claims) == len(todos) and todos:  # half the time of one by one
         db.execute(
             "UPDATE row SET state = 'sent', tries = tries + 1 WHERE number BETWEEN ? AND ? AND state = 'planned'",
-            (rows[0][0], rows[-1][0]),
+            (todos[0].number, todos[-1].number),
         )
     else:
         db.executemany("UPDATE row SET state = 'sent', tries = tries + 1 WHERE number = ?", claims)
