@@ -126,10 +126,12 @@ def test_every_command_runs_as_it_stands(page: Path, tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_what_the_readme_promises_of_rows(enkash_sandbox: Sandbox, enkash_environment: dict[str, str]) -> None:
+def test_what_the_readme_promises_of_rows(
+    enkash_sandbox: Sandbox, enkash_environment: dict[str, str], tmp_path: Path
+) -> None:
     """The first program of the README changes a hundred configurations at the server."""
     first = next(program for program in programs() if program.where.startswith("README.md"))
-    done = run([sys.executable, "-c", first.text], ROOT)
+    done = run([sys.executable, "-c", first.text], tmp_path)
     assert "{<OutcomeStatus.APPLIED: 'applied'>: 100}" in done.stdout
     assert enkash_sandbox.configs["WCC00007"]["amount"] == 20
 
