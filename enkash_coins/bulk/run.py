@@ -298,9 +298,7 @@ class Run:
         except sqlite3.Error as error:
             raise ledger.told(self.path, error) from None
 
-    def summary(
-        self, reasons: int, examples: int
-    ) -> "tuple[dict[str, int], list[tuple[State, str, int, list[Record]]]]":
+    def summary(self, reasons: int, examples: int) -> tuple[dict[str, int], list[Group]]:
         """The plan's numbers, and the most frequent ends with some rows of each.
 
         Args:
