@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate, InvalidRequest, LoginRefused, RetryPolicy
+from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate, InvalidRequest, LoginRefused
 from enkash_coins.bulk import AlreadyThere, BadFile, Run, State
 from enkash_coins.sandbox import Fault, Sandbox
 
@@ -23,21 +23,6 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         for number in range(1, 11):
             sandbox.configs[name(number)] |= {"amount": 5, "configuration": "DEFAULT"}
         yield sandbox
-
-
-@pytest.fixture
-async def coins(sandbox: Sandbox) -> AsyncIterator[CoinEventService]:
-    """A service that does not wait long before it tries again."""
-    async with CoinEventService.connect(
-        sandbox.base_url, auth=sandbox.auth, retry=RetryPolicy(attempts=3, base=0.001), concurrency=4
-    ) as coins:
-        yield coins
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the run is."""
-    return tmp_path / "june.run"
 
 
 def files(path: Path) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate, RetryPolicy
+from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate
 from enkash_coins.bulk import BadFile, Run, State
 from enkash_coins.sandbox import Fault, Sandbox
 
@@ -22,21 +22,6 @@ async def sandbox() -> AsyncIterator[Sandbox]:
     async with Sandbox(configs=1) as sandbox:
         sandbox.configs["WCC00001"] |= {"amount": 5, "configuration": "DEFAULT"}
         yield sandbox
-
-
-@pytest.fixture
-async def coins(sandbox: Sandbox) -> AsyncIterator[CoinEventService]:
-    """A service that does not wait long before it tries again."""
-    async with CoinEventService.connect(
-        sandbox.base_url, auth=sandbox.auth, retry=RetryPolicy(attempts=3, base=0.001), concurrency=4
-    ) as coins:
-        yield coins
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the run is."""
-    return tmp_path / "june.run"
 
 
 def updates(*amounts: int) -> list[CoinEventUpdate]:
