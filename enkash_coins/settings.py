@@ -14,7 +14,8 @@ _ENDLESS = 1e9
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # names are shown in messages
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _COOKIE_VALUE = re.compile(r"[\x21\x23-\x3a\x3c-\x7e]*")
-_HOST = re.compile(r"[0-9a-f:.]*:[0-9a-f:.]*|[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
+# All of it, and not what a parser finds in it: to urlsplit the host of "https://[::1]x" is "::1".
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?)(:[0-9]*)?")
 _PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)*/?")
 # Set by the package, per request or by the connection: a caller's would break or leak something.
 _RESERVED = frozenset(
@@ -46,7 +47,7 @@ def _url_problem(base_url: str) -> str:
         return "must not hold a user or password"
     if "?" in base_url or "#" in base_url:
         return "must not have a query or fragment"
-    if not _HOST.fullmatch(host) or "%" in parts.netloc or parts.scheme not in ("https", "http"):
+    if not _HOST_AND_PORT.fullmatch(parts.netloc) or parts.scheme not in ("https", "http"):
         return "must begin with https:// and name a host"
     if parts.scheme == "http" and not _is_loopback(host):
         return "must be https (http is for loopback only)"
@@ -142,11 +143,16 @@ def checked_width(concurrency: object) -> int:
 
 def checked_proxy(proxy: object, name: str = "proxy") -> str:
     """The URL of an HTTP proxy; it may hold a password, so it is never shown."""
-    try:
-        parts = urlsplit(proxy) if isinstance(proxy, str) else None
-        usable = parts and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # the port is no number, say
-        usable = False
-    if not usable or not isinstance(proxy, str):
+    if not isinstance(proxy, str) or not _leads_to_a_proxy(proxy):
         raise InvalidRequest(f"{name} is not a URL such as http://proxy.example:3128")
     return _as_checked(proxy)
+
+
+def _leads_to_a_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:  # the port is no number, say
+        return False
+    user, _, host_and_port = parts.netloc.rpartition("@")
+    return usable and not set(user) & set("[]\\") and _HOST_AND_PORT.fullmatch(host_and_port) is not None

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from enkash_coins import InvalidRequest
 from enkash_coins.settings import checked_base_url
@@ -89,7 +90,20 @@ def test_anything_else_is_refused_unseen(problem: str, bad: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    [r"good.example\.evil.example", "<x>", "a|b", 'a"b', "a%00", "*", "a..b", ".", "coins.example\x7f"],
+    [
+        "[::1]x",
+        "[::1]\\x",
+        "x[::1]",
+        r"good.example\.evil.example",
+        "<x>",
+        "a|b",
+        'a"b',
+        "a%00",
+        "*",
+        "a..b",
+        ".",
+        "coins.example\x7f",
+    ],
     ids=ascii,
 )
 def test_a_host_that_no_name_service_knows_is_refused(host: str) -> None:
@@ -106,6 +120,7 @@ def test_any_text_is_a_plain_url_or_refused(text: str) -> None:
     except InvalidRequest as error:
         assert str(error).startswith("base_url")  # noqa: PT017  # most texts raise, some don't
         return
+    assert URL(url).host, "the transport's parser reads it as well"
     assert url.isascii()
     assert url.lower().startswith(("https://", "http://"))
     assert not set("@?#%\\ \t\r\n") & set(url)

@@ -198,7 +198,14 @@ def test_a_proxy_is_a_url(good: str) -> None:
             None,
             5,
         ),
-        *(b"http://proxy.example", "http://[::1", "//user:sesame@proxy.example", "http://user:sesame@"),
+        *(
+            b"http://proxy.example",
+            "http://[::1",
+            "http://[::1]\\x",
+            "http://[::1]x",
+            "//user:sesame@proxy.example",
+            "http://user:sesame@",
+        ),
     ],
     ids=repr,
 )
