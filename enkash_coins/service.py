@@ -271,13 +271,17 @@ class CoinEventService:
 
     def _stream(
         self,
-        rows: Iterable[Item] | AsyncIterable[Item],
+        rows: Iterable[Item] | AsyncIterable[Item] | AsyncIterable[Iterable[Item]],
         perform: Callable[[int, Item], Awaitable[Outcome[Item, Result]]],
         key: Callable[[Item], str | None],
         concurrency: int | None,
+        *,
+        paged: bool = False,
     ) -> OutcomeStream[Item, Result]:
         width = self._width if concurrency is None else min(self._width, checked_width(concurrency))
-        return OutcomeStream(rows, perform, key=key, width=width, started=self._streams, closed=self._caller.is_closed)
+        return OutcomeStream(
+            rows, perform, key=key, width=width, started=self._streams, closed=self._caller.is_closed, paged=paged
+        )
 
     async def _update_row(self, index: int, row: CoinEventUpdate) -> Outcome[CoinEventUpdate, CoinEventConfig]:
         try:

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, Self
 
@@ -35,22 +35,25 @@ class OutcomeStream(Generic[Item, Result]):
 
     def __init__(
         self,
-        rows: Iterable[Item] | AsyncIterable[Item],
+        rows: Iterable[Item] | AsyncIterable[Item] | AsyncIterable[Iterable[Item]],
         perform: Callable[[int, Item], Awaitable[Outcome[Item, Result]]],
         *,
         key: Callable[[Item], str | None],
         width: int,
         started: set[Any],
         closed: Callable[[], bool],
+        paged: bool = False,
     ) -> None:
         self.counts: Counter[OutcomeStatus] = Counter()
         self._perform = perform
         self._key = key
         self._width = width
         self._most_pulled = width * _LOOK_AHEAD
-        self._async_rows = aiter(rows) if isinstance(rows, AsyncIterable) else None
-        self._sync_rows = iter(()) if isinstance(rows, AsyncIterable) else iter(rows)
-        self._pulling = False
+        self._pages: AsyncIterator[Any] | None = aiter(rows) if isinstance(rows, AsyncIterable) else None
+        # ``None`` asks for the next one.
+        self._page: Iterator[Item] | None = None if isinstance(rows, AsyncIterable) else iter(rows)
+        self._paged = paged
+        self._turning = False
         self._exhausted = False
         self._failure: Exception | None = None
         self._pulled = 0
@@ -154,10 +157,10 @@ class OutcomeStream(Generic[Item, Result]):
         key: str | None = None
         while row is not None or not self._exhausted:
             if row is None:
-                row = self._next_row() if self._async_rows is None else await self._next_async_row(self._async_rows)
+                row = self._next_row()
                 if row is None:
                     if not self._exhausted:
-                        await _turn(self._pullers)
+                        await (self._turn_page() if self._page is None and not self._turning else _turn(self._pullers))
                     continue
                 key = self._key(row[1])
                 if key is not None and not self._claim(key, row):
@@ -215,13 +218,15 @@ class OutcomeStream(Generic[Item, Result]):
             _wake_one(self._consumers)
 
     def _next_row(self) -> tuple[int, Item] | None:
-        """The next row with its index; ``None`` at the end, or while there is no room for its outcome."""
-        if self._pulled - self._yielded >= self._most_pulled:
+        """The next row with its index; ``None`` at the end of what is there, or without room for its outcome."""
+        if self._page is None or self._pulled - self._yielded >= self._most_pulled:
             return None
         try:
-            item = next(self._sync_rows)
+            item = next(self._page)
         except StopIteration:
-            self._end(None)
+            self._page = None
+            if self._pages is None:
+                self._end(None)
             return None
         except Exception as error:  # noqa: BLE001  # the caller's own; iteration raises it
             self._end(error)
@@ -229,28 +234,23 @@ class OutcomeStream(Generic[Item, Result]):
         self._pulled += 1
         return self._pulled - 1, item
 
-    async def _next_async_row(self, rows: AsyncIterator[Item]) -> tuple[int, Item] | None:
-        """The same from an async iterable, which one worker at a time may ask."""
-        if self._pulled - self._yielded >= self._most_pulled or self._pulling:
-            return None
-        self._pulling = True
+    async def _turn_page(self) -> None:
+        """Get more rows from an async iterable, which one worker at a time may ask."""
+        assert self._pages is not None  # noqa: S101  # else the only page is the last one
+        self._turning = True
         try:
-            item = await anext(rows)
+            page = await anext(self._pages)
+            self._page = iter(page if self._paged else (page,))
         except StopAsyncIteration:
             self._end(None)
-            return None
         except asyncio.CancelledError:
             _raise_if_cancelled()
             self._end(RuntimeError("the iterator of the rows was cancelled"))
-            return None
         except Exception as error:  # noqa: BLE001  # the caller's own; iteration raises it
             self._end(error)
-            return None
         finally:
-            self._pulling = False
-            _wake_one(self._pullers)
-        self._pulled += 1
-        return self._pulled - 1, item
+            self._turning = False
+            (_wake_all if self._paged else _wake_one)(self._pullers)
 
     def _end(self, failure: Exception | None) -> None:
         """Pull no more; rows already pulled still get their outcomes."""

@@ -189,11 +189,8 @@ class Run:
         self._refuse_other_host(coins)
         with _at_work(self.path) as writer:
             crew = self._hire(writer, coins, on_progress, timeout=timeout, forced=force, replay=replay)
-            await crew.recount()
-            if crew.counts[State.UNREAD]:
-                raise BadFile(
-                    f"{self.name}: {crew.counts[State.UNREAD]:,} of its rows were not read yet: plan it again"
-                )
+            if unread := await writer.post(partial(ledger.count, state=State.UNREAD)):
+                raise BadFile(f"{self.name}: {unread:,} of its rows were not read yet: plan it again")
             work = self._work_off(crew, writer, time.time() + timeout, force=force, replay=replay)
             await self._finish(crew, work)
         return self.counts
@@ -220,8 +217,7 @@ class Run:
             await crew.wait(until - time.time())
             if crew.ended_by is None:
                 await crew.read(partial(ledger.ids_in_doubt, every=every), partial(_settle, due=True, forced=force))
-        counts = await writer.post(ledger.counts)
-        return crew.ended_by is None and counts[State.PLANNED] > 0
+        return crew.ended_by is None and await writer.post(partial(ledger.count, state=State.PLANNED)) > 0
 
     async def rollback(
         self,

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from enkash_coins import endpoints
 from enkash_coins.bulk import ledger
 from enkash_coins.bulk.ledger import Counts, End, Todo
-from enkash_coins.bulk.rows import ALLOCATIONS, Kind, Values
+from enkash_coins.bulk.rows import ALLOCATIONS, UPDATES, Kind, Values
 from enkash_coins.bulk.state import ENDS, Event, look
 from enkash_coins.bulk.writer import Work, Writer
 from enkash_coins.display import cut
@@ -28,7 +28,14 @@ from enkash_coins.errors import (
     Unauthorized,
     UnexpectedRedirect,
 )
-from enkash_coins.models import CoinAllocation, CoinEventConfig, Outcome, OutcomeStatus
+from enkash_coins.models import (
+    AllocationReceipt,
+    CoinAllocation,
+    CoinEventConfig,
+    CoinEventUpdate,
+    Outcome,
+    OutcomeStatus,
+)
 from enkash_coins.outcomes import outcome_of, refused
 from enkash_coins.service import CoinEventService
 from enkash_coins.stream import OutcomeStream
@@ -53,7 +60,7 @@ _STALE = 15 * 60.0
 _BEHIND = 4_096  # outcomes that may wait for the disk
 # Rows of updates claimed at a time: so many for each of those under way, and at least. A commit costs as much CPU as
 # four updates, and pages twice as long are slower again.
-_AHEAD = 4
+_AHEAD = 8
 _LEAST = 32
 
 
@@ -142,6 +149,8 @@ class Crew:
         """Read the configurations of these ids, and let each move its rows."""
 
         async def perform(index: int, id_: str) -> Outcome[str, CoinEventConfig]:
+            if self.ended_by is not None:
+                return Outcome(index, id_, OutcomeStatus.NOT_SENT)
             outcome = await self._get(index, id_)
             if outcome.result is not None:
                 moved = await self._writer.post(found(id_, seen(outcome.result)))
@@ -154,21 +163,19 @@ class Crew:
                 self._moved(moved)
             return outcome
 
-        async def pulled() -> AsyncIterator[str]:
+        async def pages() -> AsyncIterator[list[str]]:
             last = ""
-            while some := await self._writer.post(partial(ids, beyond=last)):
-                for last in some:
-                    if self.ended_by is not None:
-                        return
-                    yield last
+            while (page := await self._writer.post(partial(ids, beyond=last))) and self.ended_by is None:
+                last = page[-1]
+                yield page
 
-        await self._drain(self._stream(pulled(), perform, lambda _: None))
+        await self._drain(self._stream(pages(), perform, lambda _: None))
 
     async def write(self) -> None:
         """Write the rows that are planned."""
         try:
             await self._drain(
-                self._stream(self._todos(), self._perform, lambda todo: todo.id if todo.repeated else None)
+                self._stream(self._pages(), self._perform, lambda todo: todo.id if todo.repeated else None)
             )
         finally:
             for todo in self._under_way.values():
@@ -189,11 +196,11 @@ class Crew:
 
     def _stream(
         self,
-        rows: AsyncIterator[T],
+        pages: AsyncIterator[list[T]],
         perform: Callable[[int, T], Awaitable[Outcome[T, Any]]],
         key: Callable[[T], str | None],
     ) -> OutcomeStream[T, Any]:
-        return self._coins._stream(rows, perform, key, None)  # noqa: SLF001  # as update_many does
+        return self._coins._stream(pages, perform, key, None, paged=True)  # noqa: SLF001  # as update_many does
 
     async def _drain(self, stream: OutcomeStream[T, Any]) -> None:
         try:
@@ -226,7 +233,7 @@ class Crew:
             self._host_answers = True
             self.host_failed = False
 
-    async def _todos(self) -> AsyncIterator[Todo]:
+    async def _pages(self) -> AsyncIterator[list[Todo]]:
         """The planned rows in order; the next ones are fetched, and claimed, while these are at work."""
         beyond = -1
 
@@ -240,29 +247,28 @@ class Crew:
         while (todos := await fetched) and self.ended_by is None:
             beyond = todos[-1].number
             fetched = fetch()
-            for todo in todos:
-                yield todo
-                if self.ended_by is not None:
-                    return
+            yield todos
 
-    async def _perform(self, index: int, todo: Todo) -> Outcome[Todo, Any]:
+    async def _perform(self, index: int, todo: Todo) -> Outcome[Any, Any]:
         if self.ended_by is not None or not (todo.claimed or await self._claimed(index, todo)):
             return Outcome(index, todo, OutcomeStatus.NOT_SENT)
         self._under_way[todo.number] = todo
-        outcome = await self._send(index, todo)
+        wanted: dict[str, Any] = todo.wanted
+        outcome: Outcome[Any, Any]
+        if self._kind is UPDATES:
+            outcome = await self._coins._update_row(index, CoinEventUpdate(todo.id, **wanted))  # noqa: SLF001  # same
+        else:
+            outcome = await self._allocate(index, CoinAllocation(request_id=todo.id, **wanted))
         del self._under_way[todo.number]
         self._note(todo, outcome)
         if self._kind is ALLOCATIONS or len(self._ends) > _BEHIND:
             await asyncio.shield(self._noted)  # so that never more are in doubt than are under way
         return outcome
 
-    async def _send(self, index: int, todo: Todo) -> Outcome[Any, Any]:
-        item = self._kind.item(**{self._kind.key: todo.id}, **todo.wanted)
-        if not isinstance(item, CoinAllocation):
-            return await self._coins._update_row(index, item)  # noqa: SLF001  # as update_many does
+    async def _allocate(self, index: int, row: CoinAllocation) -> Outcome[CoinAllocation, AllocationReceipt]:
         coins = self._coins
-        endpoint = endpoints.allocate(item, replay=self._replay)
-        return outcome_of(index, item, await coins._call(endpoint, coins._options, patient=True))  # noqa: SLF001  # same
+        endpoint = endpoints.allocate(row, replay=self._replay)
+        return outcome_of(index, row, await coins._call(endpoint, coins._options, patient=True))  # noqa: SLF001  # as update_many does
 
     def _end_of(self, todo: Todo, outcome: Outcome[Any, Any]) -> End:
         event = ENDS[outcome.status]

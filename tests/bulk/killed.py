@@ -10,13 +10,14 @@ from typing import Any
 from enkash_coins import CoinEventService
 from enkash_coins.bulk import Run, ledger
 from enkash_coins.bulk.work import Crew
+from enkash_coins.caller import Caller
 
 #: The point, what is replaced to be there, and whether that is when it begins.
 POINTS: dict[str, tuple[object, str, bool]] = {
     "before the intent is committed": (ledger, "page", False),
     "before the intent of a single row is committed": (ledger, "claim", False),
-    "before it is sent": (Crew, "_send", True),
-    "after the answer": (Crew, "_send", False),
+    "before it is sent": (Caller, "call", True),
+    "after the answer": (Caller, "call", False),
     "before the outcome is committed": (ledger, "finish", False),
     "before anyone is told of the outcome": (Crew, "_told_of", True),
 }
@@ -34,10 +35,10 @@ def kill_at(point: str, after: int) -> None:
 
     if asyncio.iscoroutinefunction(original):
 
-        async def wrapped(*arguments: Any) -> Any:  # noqa: ANN401  # whatever it is
+        async def wrapped(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401  # whatever it is
             if at_the_beginning:
                 kill()
-            result = await original(*arguments)
+            result = await original(*arguments, **options)
             kill()
             return result
 

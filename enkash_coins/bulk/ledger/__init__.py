@@ -4,6 +4,7 @@ from enkash_coins.bulk.ledger.fields import Counts, End, Record, Todo
 from enkash_coins.bulk.ledger.file import check, connect, create, is_empty, load, remove_if_empty, told
 from enkash_coins.bulk.ledger.readings import again, force, hold, not_found, plan, replay, resume, settle
 from enkash_coins.bulk.ledger.views import (
+    count,
     counts,
     examples,
     ids_in_doubt,
@@ -26,6 +27,7 @@ __all__ = [
     "check",
     "claim",
     "connect",
+    "count",
     "counts",
     "create",
     "examples",

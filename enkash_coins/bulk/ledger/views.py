@@ -17,6 +17,11 @@ def counts(db: sqlite3.Connection) -> Counts:
     )
 
 
+def count(db: sqlite3.Connection, state: State) -> int:
+    """Rows of one state; a quarter of the work of counting all."""
+    return int(db.execute("SELECT count(*) FROM row WHERE state = ?", (state,)).fetchone()[0])
+
+
 def numbers(db: sqlite3.Connection) -> dict[str, int]:
     """What else a plan tells: ids, rows that set a company, rows whose late arrivals are waited for."""
     ids, companies, late = db.execute(
