@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from enkash_coins import CoinEventService
 from enkash_coins.otel import instrument
+from enkash_coins.service import row_calls
 from enkash_coins.testing import MockTransport, answer
 
 _ANSWER = answer(42)
@@ -27,7 +28,8 @@ _ANSWER = answer(42)
 
 def _hooked() -> CoinEventService:
     coins = CoinEventService(_memory())
-    coins._options = attrs.evolve(coins._options, on_attempt=lambda _: None)  # noqa: SLF001  # as connect() sets it
+    options = attrs.evolve(row_calls(coins).options, on_attempt=lambda _: None)
+    coins._rows = attrs.evolve(row_calls(coins), options=options)  # noqa: SLF001  # as connect() sets it
     return coins
 
 
@@ -72,9 +74,9 @@ def main() -> None:
     seconds = asyncio.run(measure(options.calls, options.rounds))
     off = seconds.pop("off")
     print(f"a call answered from memory    {statistics.median(off) * 1e6:6.2f} µs of CPU")
-    log, service = logging.getLogger("enkash_coins"), CoinEventService(_memory())
+    log, rows = logging.getLogger("enkash_coins"), row_calls(CoinEventService(_memory()))
     asked = timeit.repeat(
-        lambda: service._options.on_attempt is not None or log.isEnabledFor(logging.DEBUG),  # noqa: SLF001  # what "off" asks
+        lambda: rows.options.on_attempt is not None or log.isEnabledFor(logging.DEBUG),  # what "off" asks
         number=100_000,
     )
     print(f"  of which telemetry, off      {min(asked) * 10:6.2f} µs (asking whether anybody listens)")

@@ -84,6 +84,7 @@ class Caller:
         self._home = Home()
         self._closing = asyncio.Event()
         self._latest_success = float("-inf")
+        self.warned_of_other_id = False  # once for each client is enough
 
     async def call(  # noqa: C901  # flat, because a frame more would cost every call
         self, endpoint: Endpoint[T], options: CallOptions, /, *, patient: bool = False

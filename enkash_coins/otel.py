@@ -23,7 +23,7 @@ from enkash_coins.caller import Call, CallOptions, Success
 from enkash_coins.endpoints import Endpoint
 from enkash_coins.errors import EnkashError
 from enkash_coins.models import Attempt
-from enkash_coins.service import CoinEventService
+from enkash_coins.service import CoinEventService, row_calls
 
 T = TypeVar("T")
 _Attributes = dict[str, str | int | float | bool]
@@ -46,6 +46,7 @@ _BUCKETS = (
     7.5,
     10,
 )  # seconds, as the conventions say
+_SERVER = ("server.address", "server.port")
 _TEMPLATES = {
     "get": ("GET", "/api/v0/enkash-coins/{coinConfigId}"),
     "update": ("PATCH", "/api/v0/enkash-coins/{coinConfigId}"),
@@ -79,13 +80,10 @@ def instrument(
         explicit_bucket_boundaries_advisory=_BUCKETS,
     )
     view = coins.with_options()
-    view._call = _traced(coins._call, tracer, duration, _server(coins))  # noqa: SLF001  # made for this
+    rows = row_calls(coins)
+    server: _Attributes = {} if rows.server is None else dict(zip(_SERVER, rows.server, strict=True))
+    view._rows = attrs.evolve(rows, call=_traced(rows.call, tracer, duration, server))  # noqa: SLF001  # made for this
     return view
-
-
-def _server(coins: CoinEventService) -> _Attributes:
-    server = coins._server  # noqa: SLF001  # nobody else needs to know
-    return {} if server is None else {"server.address": server[0], "server.port": server[1]}
 
 
 def _traced(inner: Call, tracer: Tracer, duration: Histogram, server: _Attributes) -> Call:

@@ -2,22 +2,19 @@
 
 import asyncio
 import copy
-import logging
 import ssl
-import uuid
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, Unpack
+from typing import Literal, Self, TypeVar, Unpack
 
 import attrs
 
 from enkash_coins import endpoints
-from enkash_coins.caller import Call, Caller, CallOptions, Success
+from enkash_coins.caller import Call, Caller, CallOptions
 from enkash_coins.connection import ConnectOptions, connected
-from enkash_coins.display import cut
 from enkash_coins.endpoints import Endpoint
 from enkash_coins.environment import auth_from_environment, base_url_from_environment
-from enkash_coins.errors import EnkashError, InvalidRequest
+from enkash_coins.errors import EnkashError
 from enkash_coins.models import (
     UNSET,
     AllocationReceipt,
@@ -30,8 +27,8 @@ from enkash_coins.models import (
     Result,
     Unset,
 )
-from enkash_coins.outcomes import outcome_of, refused, update_outcome
 from enkash_coins.retry import RetryPolicy, checked_retry
+from enkash_coins.row_calls import RowCalls, with_request_id
 from enkash_coins.secret import Secret
 from enkash_coins.settings import checked_deadline, checked_seconds, checked_width, host_and_port
 from enkash_coins.stream import OutcomeStream
@@ -40,7 +37,6 @@ from enkash_coins.transport import Transport
 from enkash_coins.transports.aiohttp import ClientSession
 
 T = TypeVar("T")
-_log = logging.getLogger("enkash_coins")
 
 
 class CoinEventService:
@@ -57,14 +53,9 @@ class CoinEventService:
     def __init__(
         self, transport: Transport, *, retry: RetryPolicy = RetryPolicy(), concurrency: int | Literal["auto"] = "auto"
     ) -> None:
-        self._width = checked_width(concurrency)
         self._transport = transport
-        self._options = CallOptions(checked_retry(retry))
-        self._caller = Caller(transport, retry.budget)
-        self._call: Call = self._caller.call
-        self._server: tuple[str, int] | None = None  # host and port, for telemetry
-        self._streams: set[OutcomeStream[Any, Any]] = set()  # those at work
-        self._warned_of_other_id = asyncio.Event()  # and not a bool, because views share it
+        caller = Caller(transport, checked_retry(retry).budget)
+        self._rows = RowCalls(caller, caller.call, CallOptions(retry), checked_width(concurrency))
 
     @classmethod
     def connect(
@@ -132,8 +123,8 @@ class CoinEventService:
         if isinstance(transport, Exception):
             raise transport
         service = cls(transport, retry=retry, concurrency=concurrency)
-        service._options = CallOptions(retry, deadline=checked_deadline(deadline), on_attempt=on_attempt)
-        service._server = host_and_port(address.reveal())
+        call_options = CallOptions(retry, deadline=checked_deadline(deadline), on_attempt=on_attempt)
+        service._rows = attrs.evolve(service._rows, options=call_options, server=host_and_port(address.reveal()))
         return service
 
     @classmethod
@@ -173,7 +164,7 @@ class CoinEventService:
         Raises:
             InvalidRequest: a setting is not acceptable; the message names it.
         """
-        options = self._options
+        options = self._rows.options
         if timeout is not UNSET:
             limits = attrs.evolve(options.limits, timeout=checked_seconds("timeout", timeout))
             options = attrs.evolve(options, limits=limits)
@@ -183,7 +174,7 @@ class CoinEventService:
             limits = attrs.evolve(options.limits, max_wait=checked_retry(retry).max_wait)
             options = attrs.evolve(options, limits=limits, retry=retry)
         view = copy.copy(self)
-        view._options = options  # noqa: SLF001  # a view is one of us
+        view._rows = attrs.evolve(self._rows, options=options)  # noqa: SLF001  # a view is one of us
         return view
 
     async def get(self, coin_config_id: str) -> CoinEventConfig:
@@ -226,7 +217,7 @@ class CoinEventService:
             replay: in doubt send it again under the same id. Whether EnKash refuses a repeated id is not documented.
         """
         allocation = CoinAllocation(company_id=company_id, event=event, user_id=user_id, request_id=request_id)
-        return await self._value(endpoints.allocate(_with_request_id(allocation), replay=replay))
+        return await self._value(endpoints.allocate(with_request_id(allocation), replay=replay))
 
     async def balance(self, user_id: str) -> int:
         """Read a user's coins."""
@@ -241,13 +232,13 @@ class CoinEventService:
             updates: any iterable, pulled lazily. Rows of one id are sent one after another, in input order.
             concurrency: rows at once, if less than the service's.
         """
-        return self._stream(updates, self._update_row, _id_of, concurrency)
+        return self._rows.stream(updates, self._rows.update, _id_of, concurrency)
 
     def allocate_many(
         self, allocations: Iterable[CoinAllocation] | AsyncIterable[CoinAllocation], *, concurrency: int | None = None
     ) -> OutcomeStream[CoinAllocation, AllocationReceipt]:
         """Allocate coins many times at once; one outcome per row, in completion order."""
-        return self._stream(allocations, self._allocate_row, lambda _: None, concurrency)
+        return self._rows.stream(allocations, self._rows.allocate, lambda _: None, concurrency)
 
     async def __aenter__(self) -> Self:
         return self
@@ -263,66 +254,27 @@ class CoinEventService:
         Calls under way end at once, with a ``ServiceClosed`` or ``Disconnected`` that says whether they may have been
         applied; later ones raise ``ServiceClosed``.
         """
-        self._caller.close()
+        self._rows.caller.close()
         try:
-            await asyncio.gather(*(stream.service_closed() for stream in self._streams))
+            await asyncio.gather(*(stream.service_closed() for stream in self._rows.streams))
         finally:
             await self._transport.aclose()
 
-    def _stream(
-        self,
-        rows: Iterable[Item] | AsyncIterable[Item] | AsyncIterable[Iterable[Item]],
-        perform: Callable[[int, Item], Awaitable[Outcome[Item, Result]]],
-        key: Callable[[Item], str | None],
-        concurrency: int | None,
-        *,
-        paged: bool = False,
-    ) -> OutcomeStream[Item, Result]:
-        width = self._width if concurrency is None else min(self._width, checked_width(concurrency))
-        return OutcomeStream(
-            rows, perform, key=key, width=width, started=self._streams, closed=self._caller.is_closed, paged=paged
-        )
-
-    async def _update_row(self, index: int, row: CoinEventUpdate) -> Outcome[CoinEventUpdate, CoinEventConfig]:
-        try:
-            endpoint = endpoints.update(row)
-        except InvalidRequest as error:
-            return refused(index, row, error)
-        called = await self._call(endpoint, self._options, patient=True)
-        if isinstance(called, Success) and called.value.coin_config_id != row.coin_config_id:
-            self._warn_of_other_id(row.coin_config_id, called.value.coin_config_id)
-        return update_outcome(index, row, called)
-
-    async def _allocate_row(self, index: int, row: CoinAllocation) -> Outcome[CoinAllocation, AllocationReceipt]:
-        try:
-            endpoint = endpoints.allocate(_with_request_id(row), replay=False)
-        except InvalidRequest as error:
-            return refused(index, row, error)
-        return outcome_of(index, row, await self._call(endpoint, self._options, patient=True))
-
     async def _config(self, endpoint: Endpoint[CoinEventConfig], asked: str) -> CoinEventConfig:
         config = await self._value(endpoint)
-        if config.coin_config_id != asked:
-            self._warn_of_other_id(asked, config.coin_config_id)
+        self._rows.compare_ids(asked, config)
         return config
 
     async def _value(self, endpoint: Endpoint[T]) -> T:
-        called = await self._call(endpoint, self._options)
+        called = await self._rows.call(endpoint, self._rows.options)
         if isinstance(called, EnkashError):
             raise called
         return called.value
 
-    def _warn_of_other_id(self, asked: str, answered: str) -> None:
-        # The documented example itself answers with another id, so this is worth a warning and never an error.
-        if not self._warned_of_other_id.is_set():
-            self._warned_of_other_id.set()
-            _log.warning("asked for %s, the answer names %s; further differences are not logged", asked, cut(answered))
 
-
-def _with_request_id(allocation: CoinAllocation) -> CoinAllocation:
-    if isinstance(allocation, CoinAllocation) and allocation.request_id is None:
-        return attrs.evolve(allocation, request_id=str(uuid.uuid4()))
-    return allocation
+def row_calls(coins: CoinEventService) -> RowCalls:
+    """What runs and telemetry work with: the seam between a service and the rest of the package."""
+    return coins._rows  # noqa: SLF001  # the one place
 
 
 def _id_of(row: CoinEventUpdate) -> str | None:

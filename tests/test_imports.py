@@ -39,6 +39,7 @@ ORDER = (
     "caller",
     "outcomes",
     "stream",
+    "row_calls",
     "service",
     "otel",
     "testing",

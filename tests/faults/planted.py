@@ -76,8 +76,8 @@ BUGS: Final = (
     ),
     Bug(
         "per-id order dropped",
-        "return self._stream(updates, self._update_row, _id_of, concurrency)",
-        "return self._stream(updates, self._update_row, lambda _: None, concurrency)",
+        "return self._rows.stream(updates, self._rows.update, _id_of, concurrency)",
+        "return self._rows.stream(updates, self._rows.update, lambda _: None, concurrency)",
         (SIMULATION,),
     ),
     Bug(

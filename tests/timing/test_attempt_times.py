@@ -14,7 +14,8 @@ ID = "WCC00001"
 
 def watched(coins: CoinEventService, told: list[Attempt]) -> CoinEventService:
     """What ``connect(on_attempt=…)`` makes."""
-    coins._options = attrs.evolve(coins._options, on_attempt=told.append)
+    options = attrs.evolve(coins._rows.options, on_attempt=told.append)
+    coins._rows = attrs.evolve(coins._rows, options=options)
     return coins
 
 
