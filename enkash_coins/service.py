@@ -3,14 +3,14 @@
 import asyncio
 import copy
 import ssl
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
 import attrs
 
 from enkash_coins import endpoints
-from enkash_coins.caller import Call, Caller, CallOptions
+from enkash_coins.caller import Caller, CallOptions
 from enkash_coins.connection import ConnectOptions, connected
 from enkash_coins.endpoints import Endpoint
 from enkash_coins.environment import auth_from_environment, base_url_from_environment
@@ -22,9 +22,6 @@ from enkash_coins.models import (
     CoinAllocation,
     CoinEventConfig,
     CoinEventUpdate,
-    Item,
-    Outcome,
-    Result,
     Unset,
 )
 from enkash_coins.retry import RetryPolicy, checked_retry

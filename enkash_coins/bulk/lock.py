@@ -2,9 +2,13 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from enkash_coins.bulk import ledger
 from enkash_coins.bulk.source import BadFile, printable
+from enkash_coins.bulk.writer import Writer
 
 
 class Lock:
@@ -17,9 +21,9 @@ class Lock:
         OSError: the folder cannot be written.
     """
 
-    def __init__(self, ledger: Path) -> None:
-        ledger = ledger.resolve()  # by whatever name it is called
-        self._path = ledger.with_name(ledger.name + ".lock")
+    def __init__(self, path: Path) -> None:
+        path = path.resolve()  # by whatever name it is called
+        self._path = path.with_name(path.name + ".lock")
         while True:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -27,7 +31,7 @@ class Lock:
             except BlockingIOError:
                 holder = os.read(self._file, 64).decode("ascii", "replace") or "another process"
                 os.close(self._file)
-                raise BadFile(f"{printable(str(ledger))}: is being worked on by {holder}") from None
+                raise BadFile(f"{printable(str(path))}: is being worked on by {holder}") from None
             if self._is_there():
                 break
             os.close(self._file)  # its holder has just taken it away
@@ -44,3 +48,25 @@ class Lock:
         """Let others in."""
         self._path.unlink(missing_ok=True)  # while it is held: nobody has a lock on a file that is gone
         os.close(self._file)
+
+
+@contextmanager
+def at_work(path: Path, *, new: bool = False) -> Iterator[Writer]:
+    """The writer of a run, for this process alone.
+
+    Args:
+        new: there may be no such file yet; it is gone again if no run comes about.
+    """
+    lock = Lock(path)
+    try:
+        if new:
+            ledger.create(path)
+        writer = Writer(ledger.connect(path), path)
+        try:
+            yield writer
+        finally:
+            writer.close()
+            if new:
+                ledger.remove_if_empty(path)
+    finally:
+        lock.release()

@@ -16,6 +16,7 @@ from enkash_coins.bulk.source import BadFile, Source
 from enkash_coins.errors import InvalidRequest
 from enkash_coins.models import UNSET, CoinAllocation, CoinEventUpdate
 
+Item = CoinEventUpdate | CoinAllocation
 #: What a row sets, by the fields' names; of the type that the field has.
 Values = dict[str, int | str]
 
@@ -234,7 +235,7 @@ class RowFile:
         return Row(line, values.pop(kind.key), values, given)
 
 
-def row_of(item: CoinEventUpdate | CoinAllocation, index: int, kind: Kind) -> Row:
+def row_of(item: Item, index: int, kind: Kind) -> Row:
     """An item of a program as a row; raises ``BadFile`` for one that cannot be sent."""
     if type(item) is not kind.item:
         raise BadFile(f"row {index}: is no {kind.item.__name__}")

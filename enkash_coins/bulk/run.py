@@ -1,35 +1,31 @@
 """A run: a bulk change as a plan that is applied, gone on with and taken back, with nothing lost after a crash."""
 
-import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
-import orjson
-
 from enkash_coins.bulk import ledger
+from enkash_coins.bulk.crew import Crew, Told
 from enkash_coins.bulk.ledger import Counts, Record
 from enkash_coins.bulk.limit import Refusal, refusal
-from enkash_coins.bulk.lock import Lock
-from enkash_coins.bulk.rows import ALLOCATIONS, KINDS, UPDATES, Format, Kind, Row, RowFile, Values, row_of
-from enkash_coins.bulk.source import BadFile, Source, printable
+from enkash_coins.bulk.lock import at_work
+from enkash_coins.bulk.planning import Expecting, checked, loaded
+from enkash_coins.bulk.reading import read_for_plan, settle, settle_late
+from enkash_coins.bulk.report import outcome_of_record
+from enkash_coins.bulk.rows import ALLOCATIONS, KINDS, UPDATES, Format, Item, Kind
+from enkash_coins.bulk.source import BadFile, printable
 from enkash_coins.bulk.state import OK, State
-from enkash_coins.bulk.work import Crew
-from enkash_coins.bulk.writer import LedgerFailed, Work, Writer
-from enkash_coins.display import cut
-from enkash_coins.errors import EnkashError, InvalidRequest
-from enkash_coins.models import CoinAllocation, CoinEventUpdate, Outcome, OutcomeStatus
-from enkash_coins.service import CoinEventService
+from enkash_coins.bulk.writing import Writes
+from enkash_coins.errors import InvalidRequest
+from enkash_coins.models import Outcome, OutcomeStatus
+from enkash_coins.service import CoinEventService, row_calls
 
-Told = Callable[[Counts], None]
-Item = CoinEventUpdate | CoinAllocation
 Group = tuple[State, str, int, list[Record]]
-Expecting = tuple[Row, Values | None]
 
 # Of writing again what a late arrival has overwritten, or what turned out not to have been applied.
 _ROUNDS: Final = 3
@@ -128,8 +124,8 @@ class Run:
             raise InvalidRequest("max_change: amounts are compared with what was read, and nothing is")
         facts = {"kind": kind.name, "host": _host(coins), "reads": "yes" if reads else "no"}
         facts["max_change"] = max_change or ""
-        with _checked(rows, kind, form) as checked:
-            expecting = ((row, None) for row in checked)
+        with checked(rows, kind, form) as every:
+            expecting = ((row, None) for row in every)
             return await cls._made(
                 Path(to), facts, expecting, coins, told=on_progress, refused=refused, unless_done=unless_done
             )
@@ -147,22 +143,15 @@ class Run:
         unless_done: bool,
     ) -> Self:
         """The run that these rows make, or the one that they have made before, if that is not finished; read."""
-        with _at_work(path, new=True) as writer:
-            known = await writer.post(lambda db: None if ledger.is_empty(db) else ledger.check(db, path))
-            hashed = _hashed(rows, facts, writer)
-            if known is None:
-                state = State.UNREAD if facts["reads"] == "yes" else State.PLANNED
-                await writer.post(lambda db: ledger.load(db, hashed, facts, state))
-            else:
-                for _ in hashed:
-                    pass
+        with at_work(path, new=True) as writer:
+            known = await loaded(writer, rows, facts)
             run = cls(path, facts)
-            crew = run._hire(writer, coins, told, timeout=0.0)
+            crew = run._crew = Crew(writer, run.kind, coins, told, timeout=0.0)
             await crew.recount()
             unfinished = crew.counts.total() > sum(crew.counts[state] for state in OK)
             if known is not None and (known != facts or (unless_done and run.kind is UPDATES and not unfinished)):
                 raise AlreadyThere(f"{run.name}: exists already, and is not overwritten")
-            await run._finish(crew, crew.read(ledger.ids_unread, partial(_plan, refused)))
+            await run._finish(crew, read_for_plan(crew, refused))
         return run
 
     async def apply(
@@ -187,37 +176,30 @@ class Run:
             LedgerFailed: its file cannot be written.
         """
         self._refuse_other_host(coins)
-        with _at_work(self.path) as writer:
-            crew = self._hire(writer, coins, on_progress, timeout=timeout, forced=force, replay=replay)
+        with at_work(self.path) as writer:
+            crew = self._crew = Crew(
+                writer, self.kind, coins, on_progress, timeout=timeout, forced=force, replay=replay
+            )
             if unread := await writer.post(partial(ledger.count, state=State.UNREAD)):
                 raise BadFile(f"{self.name}: {unread:,} of its rows were not read yet: plan it again")
-            work = self._work_off(crew, writer, time.time() + timeout, force=force, replay=replay)
-            await self._finish(crew, work)
+            await self._finish(crew, self._work_off(crew, time.time() + timeout))
         return self.counts
 
-    async def _work_off(self, crew: Crew, writer: Writer, until: float, *, force: bool, replay: bool) -> None:
+    async def _work_off(self, crew: Crew, until: float) -> None:
+        writer = crew.writer
         await writer.post(lambda db: ledger.resume(db, until=until))
-        if force:
+        if crew.forced:
             await writer.post(ledger.force)
         if self.kind is UPDATES:
-            await crew.read(ledger.ids_unknown, partial(_settle, due=False, forced=force))
+            await settle(crew, ledger.ids_unknown, due=False)
         else:
-            await writer.post(ledger.replay if replay else ledger.hold)
+            await writer.post(ledger.replay if crew.replay else ledger.hold)
         await writer.post(ledger.again)
         for _ in range(_ROUNDS):
             await crew.recount()
-            await crew.write()
-            if self.kind is not UPDATES or not await self._settle_late(crew, writer, force=force):
+            await Writes(crew).perform()
+            if self.kind is not UPDATES or not await settle_late(crew):
                 break
-
-    async def _settle_late(self, crew: Crew, writer: Writer, *, force: bool = False, every: bool = False) -> bool:
-        """Read what is in doubt when nothing can arrive late any more; whether there is something to write again."""
-        until = await writer.post(partial(ledger.latest_arrival, every=every))
-        if until is not None and crew.ended_by is None:
-            await crew.wait(until - time.time())
-            if crew.ended_by is None:
-                await crew.read(partial(ledger.ids_in_doubt, every=every), partial(_settle, due=True, forced=force))
-        return crew.ended_by is None and await writer.post(partial(ledger.count, state=State.PLANNED)) > 0
 
     async def rollback(
         self,
@@ -244,11 +226,11 @@ class Run:
             raise BadFile(f"{self.name}: allocations cannot be taken back: the API has no call for it")
         if not self.reads:
             raise BadFile(f"{self.name}: cannot be taken back: it was planned without reading what was there before")
-        with _at_work(self.path) as writer:
-            crew = self._hire(writer, coins, None, timeout=timeout)
+        with at_work(self.path) as writer:
+            crew = self._crew = Crew(writer, self.kind, coins, None, timeout=timeout)
             if not self._is_being_taken_back(Path(to)):  # else its own writes would be read
                 await writer.post(lambda db: ledger.resume(db, until=time.time() + timeout))
-                await self._finish(crew, self._settle_late(crew, writer, every=True))
+                await self._finish(crew, settle_late(crew, every=True))
                 if self.ended_by is not None:
                     raise BadFile(f"{self.name}: what is in doubt in it could not be read: {self.ended_by}")
             with closing(ledger.connect(self.path)) as db:
@@ -265,21 +247,8 @@ class Run:
 
     def outcomes(self) -> Iterator[Outcome[Item, object]]:
         """What became of each row that came to an end, in the order of the input."""
-        for record in self.records([State(status) for status in OutcomeStatus]):
-            item: Item = self.kind.item(**{self.kind.key: record.id}, **record.wanted)
-            status = OutcomeStatus(record.state)
-            error = None
-            if record.reason is not None or status is OutcomeStatus.DRIFTED:
-                doubt = status in (OutcomeStatus.UNKNOWN, OutcomeStatus.MISMATCHED)
-                own_id = record.id if self.kind is ALLOCATIONS else None
-                error = EnkashError(
-                    explained(record),
-                    operation="update" if self.kind is UPDATES else "allocate",
-                    attempts=record.attempts,
-                    maybe_applied=doubt,
-                    request_id=own_id,
-                )
-            yield Outcome(record.number, item, status, None, error, record.attempts, record.late is not None)
+        ended = [State(status) for status in OutcomeStatus]
+        return (outcome_of_record(record, self.kind) for record in self.records(ended))
 
     def records(self, states: Sequence[State] = tuple(State)) -> Iterator[Record]:
         """All that is known of the rows of these states, in the order of the input."""
@@ -308,19 +277,6 @@ class Run:
             ]
             return ledger.numbers(db), groups
 
-    def _hire(
-        self,
-        writer: Writer,
-        coins: CoinEventService,
-        told: Told | None,
-        *,
-        timeout: float,
-        forced: bool = False,
-        replay: bool = False,
-    ) -> Crew:
-        self._crew = Crew(writer, self.kind, coins, told, timeout=timeout, forced=forced, replay=replay)
-        return self._crew
-
     async def _finish(self, crew: Crew, work: Awaitable[object]) -> None:
         """Have work done, and keep what came of it."""
         try:
@@ -342,65 +298,7 @@ class Run:
             raise BadFile(f"{self.name}: was planned for {self.facts['host']}, and not for {_host(coins)}")
 
 
-@contextmanager
-def _at_work(path: Path, *, new: bool = False) -> Iterator[Writer]:
-    """The writer of a run, for this process alone."""
-    lock = Lock(path)
-    try:
-        if new:
-            ledger.create(path)
-        writer = Writer(ledger.connect(path), path)
-        try:
-            yield writer
-        finally:
-            writer.close()
-            if new:
-                ledger.remove_if_empty(path)
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _checked(rows: str | os.PathLike[str] | Iterable[Item], kind: Kind, form: Format | None) -> Iterator[Iterable[Row]]:
-    if isinstance(rows, str | os.PathLike):
-        with Source(os.fspath(rows)) as source:
-            yield RowFile(source, kind, form)
-    else:
-        yield (row_of(item, index, kind) for index, item in enumerate(rows))
-
-
-def _hashed(rows: Iterable[Expecting], facts: dict[str, str], writer: Writer) -> Iterator[Expecting]:
-    """The same rows; when they are through, their digest is among the facts."""
-    digest = hashlib.sha256()
-    for row, expected in rows:
-        if writer.closing:  # whoever asked for them was cancelled
-            raise LedgerFailed("interrupted")
-        digest.update(orjson.dumps((row.id if row.given else None, row.wanted, expected)))
-        yield row, expected
-    facts["input"] = digest.hexdigest()
-
-
-def _plan(refused: Refusal, id_: str, found: Values) -> Work[Counts | None]:
-    return lambda db: ledger.plan(db, id_, found, time.time(), refused)
-
-
-def _settle(id_: str, found: Values, *, due: bool, forced: bool) -> Work[Counts | None]:
-    return lambda db: ledger.settle(db, id_, found, due=due, forced=forced)
-
-
 def _host(coins: CoinEventService) -> str:
     """Where a service leads to; nothing for one that is not made by ``connect``."""
-    return "" if coins._server is None else "{}:{}".format(*coins._server)  # noqa: SLF001  # the package's own
-
-
-def explained(record: Record) -> str:
-    """Why a row is not as wanted."""
-    if record.state is State.DRIFTED and record.found is not None:
-        found = {name: record.found[name] for name in record.wanted if name in record.found}
-        return "; ".join(filter(None, (f"somebody else has set {changes(found)}", record.reason)))
-    return record.reason or ""
-
-
-def changes(values: Values) -> str:
-    """Values as people read them."""
-    return ", ".join(f"{name} {cut(str(value))}" for name, value in values.items())
+    server = row_calls(coins).server
+    return "" if server is None else "{}:{}".format(*server)

@@ -40,13 +40,14 @@ class Writer:
         path: of its file, for messages.
 
     Attributes:
+        path: of its file.
         closing: whether ``close()`` was called.
     """
 
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         self.closing = False
         self._db = db
-        self._path = path
+        self.path = path
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._failure: Exception | None = None
         # A daemon, because a process that is to end must not wait for it: what was not committed has not happened.
@@ -88,7 +89,7 @@ class Writer:
                 results = [job.work(self._db) for job in batch]
                 self._db.execute("COMMIT")
             except sqlite3.Error as error:
-                failure = LedgerFailed(f"{printable(str(self._path))}: {error}")
+                failure = LedgerFailed(f"{printable(str(self.path))}: {error}")
             except Exception as error:  # noqa: BLE001  # whoever asked for the work gets what it raised
                 failure = error
             if failure is not None:

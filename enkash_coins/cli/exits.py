@@ -4,7 +4,7 @@ import shlex
 import sys
 from enum import IntEnum
 
-from enkash_coins.bulk.work import OF_THE_HOST
+from enkash_coins.bulk.crew import OF_THE_HOST
 from enkash_coins.errors import (
     Conflict,
     EnkashError,

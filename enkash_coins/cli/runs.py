@@ -15,8 +15,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from enkash_coins.bulk import AlreadyThere, BadFile, Record, Run, State
+from enkash_coins.bulk.crew import Told
+from enkash_coins.bulk.report import explained
 from enkash_coins.bulk.rows import Format
-from enkash_coins.bulk.run import Told, explained
 from enkash_coins.bulk.source import STANDARD_INPUT, printable, reason
 from enkash_coins.bulk.state import OK
 from enkash_coins.cli.exits import Exit, code_of, say

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.text import Text
 
 from enkash_coins.bulk import Record, Run, State
+from enkash_coins.bulk.report import explained
 from enkash_coins.bulk.rows import UPDATES
-from enkash_coins.bulk.run import explained
 from enkash_coins.cli.exits import explained as explained_error
 from enkash_coins.display import cut
 from enkash_coins.errors import EnkashError

@@ -9,7 +9,7 @@ from typing import Any
 
 from enkash_coins import CoinEventService
 from enkash_coins.bulk import Run, ledger
-from enkash_coins.bulk.work import Crew
+from enkash_coins.bulk.writing import Writes
 from enkash_coins.caller import Caller
 
 #: The point, what is replaced to be there, and whether that is when it begins.
@@ -19,7 +19,7 @@ POINTS: dict[str, tuple[object, str, bool]] = {
     "before it is sent": (Caller, "call", True),
     "after the answer": (Caller, "call", False),
     "before the outcome is committed": (ledger, "finish", False),
-    "before anyone is told of the outcome": (Crew, "_told_of", True),
+    "before anyone is told of the outcome": (Writes, "_told_of", True),
 }
 
 

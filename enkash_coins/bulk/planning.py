@@ -1,0 +1,54 @@
+"""Planning: rows checked and kept, each with its place, before any is looked at."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import orjson
+
+from enkash_coins.bulk import ledger
+from enkash_coins.bulk.rows import Format, Item, Kind, Row, RowFile, Values, row_of
+from enkash_coins.bulk.source import Source
+from enkash_coins.bulk.state import State
+from enkash_coins.bulk.writer import LedgerFailed, Writer
+
+Expecting = tuple[Row, Values | None]
+
+
+@contextmanager
+def checked(rows: str | os.PathLike[str] | Iterable[Item], kind: Kind, form: Format | None) -> Iterator[Iterable[Row]]:
+    """Rows of a file or of a program, each checked when it is asked for."""
+    if isinstance(rows, str | os.PathLike):
+        with Source(os.fspath(rows)) as source:
+            yield RowFile(source, kind, form)
+    else:
+        yield (row_of(item, index, kind) for index, item in enumerate(rows))
+
+
+async def loaded(writer: Writer, rows: Iterable[Expecting], facts: dict[str, str]) -> dict[str, str] | None:
+    """Fill the ledger, unless it was filled before; then the facts of that.
+
+    Args:
+        facts: gets the digest of the rows.
+    """
+    hashed = _hashed(rows, facts, writer)
+    known = await writer.post(lambda db: None if ledger.is_empty(db) else ledger.check(db, writer.path))
+    if known is None:
+        state = State.UNREAD if facts["reads"] == "yes" else State.PLANNED
+        await writer.post(lambda db: ledger.load(db, hashed, facts, state))
+    else:
+        for _ in hashed:
+            pass
+    return known
+
+
+def _hashed(rows: Iterable[Expecting], facts: dict[str, str], writer: Writer) -> Iterator[Expecting]:
+    """The same rows; when they are through, their digest is among the facts."""
+    digest = hashlib.sha256()
+    for row, expected in rows:
+        if writer.closing:  # whoever asked for them was cancelled
+            raise LedgerFailed("interrupted")
+        digest.update(orjson.dumps((row.id if row.given else None, row.wanted, expected)))
+        yield row, expected
+    facts["input"] = digest.hexdigest()
