@@ -36,6 +36,7 @@ class RowCalls:
         call: ``caller.call``, or something around it.
         options: of every call of this view.
         width: rows at once.
+        wire_timeout: seconds for one attempt, unless the options say otherwise.
         server: host and port, for telemetry and runs; ``None`` when not made by ``connect``.
         streams: those at work.
     """
@@ -44,8 +45,14 @@ class RowCalls:
     call: Call
     options: CallOptions
     width: int
+    wire_timeout: float = 30.0
     server: tuple[str, int] | None = None
     streams: set[OutcomeStream[Any, Any]] = attrs.field(factory=set)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for one attempt."""
+        return self.options.limits.timeout or self.wire_timeout
 
     def stream(
         self,

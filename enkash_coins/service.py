@@ -121,7 +121,8 @@ class CoinEventService:
             raise transport
         service = cls(transport, retry=retry, concurrency=concurrency)
         call_options = CallOptions(retry, deadline=checked_deadline(deadline), on_attempt=on_attempt)
-        service._rows = attrs.evolve(service._rows, options=call_options, server=host_and_port(address.reveal()))
+        server = host_and_port(address.reveal())
+        service._rows = attrs.evolve(service._rows, options=call_options, wire_timeout=timeout, server=server)
         return service
 
     @classmethod

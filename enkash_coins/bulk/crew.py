@@ -1,6 +1,7 @@
 """Who works on a run: what they share, and when they stop."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -47,7 +48,7 @@ class Crew:
     Args:
         kind: what the rows are.
         told: called in the event loop with rows by state, after each commit that moved some.
-        timeout: seconds after which a request cannot arrive any more.
+        timeout: seconds after which a request cannot arrive any more; ``None``: the service's own.
         forced: write whatever is there.
         replay: send allocations again in doubt.
         grace: seconds that rows under way have to come to an end after the first ``stop()``.
@@ -66,7 +67,7 @@ class Crew:
         coins: CoinEventService,
         told: Told | None,
         *,
-        timeout: float,
+        timeout: float | None = None,
         forced: bool = False,
         replay: bool = False,
         grace: float = _GRACE,
@@ -74,7 +75,7 @@ class Crew:
         self.writer = writer
         self.kind = kind
         self.rows = row_calls(coins)
-        self.timeout = timeout
+        self._timeout = self.rows.timeout if timeout is None else timeout
         self.forced = forced
         self.replay = replay
         self.counts: Counts = Counts()
@@ -101,6 +102,10 @@ class Crew:
         if self.ended_by is None:
             self.ended_by = why
         self._stopping.set()
+
+    def late(self) -> float:
+        """Seconds since 1970 until when what is sent now may arrive."""
+        return time.time() + self._timeout
 
     async def recount(self) -> None:
         """Count the rows by state."""

@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-import time
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -146,7 +145,7 @@ class Run:
         with at_work(path, new=True) as writer:
             known = await loaded(writer, rows, facts)
             run = cls(path, facts)
-            crew = run._crew = Crew(writer, run.kind, coins, told, timeout=0.0)
+            crew = run._crew = Crew(writer, run.kind, coins, told)
             await crew.recount()
             unfinished = crew.counts.total() > sum(crew.counts[state] for state in OK)
             if known is not None and (known != facts or (unless_done and run.kind is UPDATES and not unfinished)):
@@ -161,7 +160,7 @@ class Run:
         on_progress: Told | None = None,
         force: bool = False,
         replay: bool = False,
-        timeout: float = 30.0,  # noqa: ASYNC109  # not of this call
+        timeout: float | None = None,  # noqa: ASYNC109  # not of this call
     ) -> Counts:
         """Work off what is planned; go on where it stopped. Returns rows by state.
 
@@ -169,7 +168,8 @@ class Run:
             on_progress: called in the event loop with rows by state, after each commit.
             force: also write what somebody else has changed since the plan.
             replay: send allocations again in doubt, under their own request ids.
-            timeout: seconds after which a request without an answer cannot arrive any more.
+            timeout: seconds after which a request without an answer cannot arrive any more; else as long as the
+                service waits for an answer.
 
         Raises:
             BadFile: it belongs to another host, its plan is not finished, or another process works on it.
@@ -182,12 +182,12 @@ class Run:
             )
             if unread := await writer.post(partial(ledger.count, state=State.UNREAD)):
                 raise BadFile(f"{self.name}: {unread:,} of its rows were not read yet: plan it again")
-            await self._finish(crew, self._work_off(crew, time.time() + timeout))
+            await self._finish(crew, self._work_off(crew))
         return self.counts
 
-    async def _work_off(self, crew: Crew, until: float) -> None:
+    async def _work_off(self, crew: Crew) -> None:
         writer = crew.writer
-        await writer.post(lambda db: ledger.resume(db, until=until))
+        await writer.post(lambda db: ledger.resume(db, until=crew.late()))
         if crew.forced:
             await writer.post(ledger.force)
         if self.kind is UPDATES:
@@ -207,7 +207,7 @@ class Run:
         *,
         to: str | os.PathLike[str],
         on_progress: Told | None = None,
-        timeout: float = 30.0,  # noqa: ASYNC109  # not of this call
+        timeout: float | None = None,  # noqa: ASYNC109  # not of this call
     ) -> "Run":
         """Plan a new run that takes this one back; it is applied like any other.
 
@@ -216,7 +216,8 @@ class Run:
 
         Args:
             to: the new run's file.
-            timeout: seconds after which a request without an answer cannot arrive any more.
+            timeout: seconds after which a request without an answer cannot arrive any more; else as long as the
+                service waits for an answer.
 
         Raises:
             BadFile: it cannot be taken back, or as for ``plan``.
@@ -229,7 +230,7 @@ class Run:
         with at_work(self.path) as writer:
             crew = self._crew = Crew(writer, self.kind, coins, None, timeout=timeout)
             if not self._is_being_taken_back(Path(to)):  # else its own writes would be read
-                await writer.post(lambda db: ledger.resume(db, until=time.time() + timeout))
+                await writer.post(lambda db: ledger.resume(db, until=crew.late()))
                 await self._finish(crew, settle_late(crew, every=True))
                 if self.ended_by is not None:
                     raise BadFile(f"{self.name}: what is in doubt in it could not be read: {self.ended_by}")

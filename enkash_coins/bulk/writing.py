@@ -46,7 +46,7 @@ class Writes:
             await self._crew.work_off(self._pages(), self._perform, lambda todo: todo.id if todo.repeated else None)
         finally:
             for todo in self._under_way.values():
-                self._ends.append(End(todo, Event.CUT_OFF, 1, self._late(), "under way when it was stopped", None))
+                self._ends.append(End(todo, Event.CUT_OFF, 1, self._crew.late(), "under way when it was stopped", None))
             self._under_way.clear()
             self._crew.moved(await self._writer.post(self._take))
             await self._writer.post(ledger.release)
@@ -92,13 +92,10 @@ class Writes:
             event = Event.CUT_OFF  # a definite no to the repetition says nothing about the first time
         doubt = outcome.late_risk or event is Event.CUT_OFF
         found = seen(outcome.result) if event is Event.MISMATCHED and outcome.result is not None else None
-        late = self._late() if doubt else todo.late if todo.repeated else None  # what was late before still is
+        late = self._crew.late() if doubt else todo.late if todo.repeated else None  # what was late before still is
         return End(
             todo, event, outcome.attempts, late, None if outcome.error is None else cut(outcome.error.args[0]), found
         )
-
-    def _late(self) -> float:
-        return time.time() + self._crew.timeout
 
     def _note(self, todo: Todo, outcome: Outcome[Any, Any]) -> None:
         """Keep a row's end, to be committed together with others; at once, if another row waits for that."""

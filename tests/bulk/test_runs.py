@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate, InvalidRequest, LoginRefused
+from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate, InvalidRequest, LoginRefused, RetryPolicy
 from enkash_coins.bulk import AlreadyThere, BadFile, Run, State
 from enkash_coins.sandbox import Fault, Sandbox
 
@@ -160,13 +160,20 @@ async def test_unknown_row_is_settled_after_the_timeout(sandbox: Sandbox, coins:
     assert sandbox.calls["update"] == 3
 
 
+@pytest.mark.parametrize("of", ["the call", "the view", "the client"])
 async def test_late_arrival_over_a_newer_row_is_put_right(
-    sandbox: Sandbox, coins: CoinEventService, path: Path
+    sandbox: Sandbox, coins: CoinEventService, path: Path, of: str
 ) -> None:
-    """The first attempt of the first row arrives after the second row: the second one is sent again."""
+    """The first attempt of the first row arrives after the second row: after its timeout, the second is sent again."""
     sandbox.faults.append(Fault("applied_late", on="update", nth=1, seconds=0.5))
-    run = await Run.plan(updates((1, 10), (1, 20)), coins, to=path)
-    await run.apply(coins, timeout=1.0)
+    retry = RetryPolicy(attempts=3, base=0.001)
+    async with (
+        asyncio.timeout(20),  # the usual timeout would be 30
+        CoinEventService.connect(sandbox.base_url, auth=sandbox.auth, retry=retry, timeout=1.0) as client,
+    ):
+        service = {"the call": coins, "the view": coins.with_options(timeout=1.0), "the client": client}[of]
+        run = await Run.plan(updates((1, 10), (1, 20)), service, to=path)
+        await run.apply(service, timeout=1.0 if of == "the call" else None)
     assert states(run) == [State.APPLIED, State.APPLIED]
     assert [amount for _, amount in written(sandbox)] == [10, 20, 10, 20]
     assert not any(record.late for record in run.records())
