@@ -10,13 +10,7 @@ from typing import Generic, Protocol, TypeVar
 import attrs
 
 from enkash_coins.endpoints import Endpoint
-from enkash_coins.errors import (
-    EnkashError,
-    RateLimited,
-    ServiceClosed,
-    TimedOut,
-    Unauthorized,
-)
+from enkash_coins.errors import EnkashError, RateLimited, ServiceClosed, TimedOut, Unauthorized
 from enkash_coins.home import Home
 from enkash_coins.models import Attempt
 from enkash_coins.retry import RetryBudget, RetryPolicy, next_delay

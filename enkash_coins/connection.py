@@ -51,7 +51,7 @@ def connected(base_url: Secret[str], options: Secret[ConnectOptions]) -> Transpo
     The error is returned: a traceback through the frames here would show the options' secrets.
     """
     try:
-        return _connected(base_url, options.reveal())
+        return Auth(_paced(base_url, options.reveal()), _token_source(options.reveal()["auth"]))
     except Exception as error:  # noqa: BLE001  # raised again by the caller, whose frame holds no secret
         failure = error
     failure.__context__ = failure.__cause__ = None
@@ -73,10 +73,6 @@ async def log_in(base_url: Secret[str], source: TokenSource, **options: Unpack[C
         return await source.token(wire)
     finally:
         await wire.aclose()
-
-
-def _connected(base_url: Secret[str], given: ConnectOptions) -> Transport:
-    return Auth(_paced(base_url, given), _token_source(given["auth"]))
 
 
 def _paced(base_url: Secret[str], given: ConnectOptions) -> Transport:

@@ -56,14 +56,7 @@ class CoinEventConfig:
 
     def as_dict(self) -> dict[str, object]:
         """All fields as a plain dictionary, ready for JSON."""
-        return {
-            "coin_config_id": self.coin_config_id,
-            "configuration": self.configuration,
-            "event": self.event,
-            "amount": self.amount,
-            "company_id": self.company_id,
-            "extra": dict(self.extra),
-        }
+        return attrs.asdict(self, recurse=False) | {"extra": dict(self.extra)}
 
 
 @attrs.frozen

@@ -30,22 +30,8 @@ _Attributes = dict[str, str | int | float | bool]
 
 _NAME = "enkash_coins"
 _SCHEMA = "https://opentelemetry.io/schemas/1.37.0"
-_BUCKETS = (
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.075,
-    0.1,
-    0.25,
-    0.5,
-    0.75,
-    1,
-    2.5,
-    5,
-    7.5,
-    10,
-)  # seconds, as the conventions say
+# Seconds, as the conventions say.
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 _SERVER = ("server.address", "server.port")
 _TEMPLATES = {
     "get": ("GET", "/api/v0/enkash-coins/{coinConfigId}"),

@@ -6,7 +6,7 @@ import logging
 import re
 from base64 import b64encode
 from typing import Final
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import urlencode
 
 from enkash_coins.errors import EnkashError, InvalidRequest
 from enkash_coins.login_guard import (
@@ -177,7 +177,7 @@ class PasswordGrant:
 
     def _quotable(self) -> tuple[str, ...]:
         _, client_secret, _, password = self._credentials.reveal()
-        return self._basic(), client_secret, password, quote_plus(client_secret), quote_plus(password)
+        return self._basic(), client_secret, password
 
     def _request(self) -> Request:
         client_id, _, username, password = self._credentials.reveal()

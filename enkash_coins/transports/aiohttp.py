@@ -14,12 +14,7 @@ from aiohttp import ClientSession
 from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
-from enkash_coins.errors import (
-    ConnectTimedOut,
-    EnkashError,
-    ServiceClosed,
-    TimedOut,
-)
+from enkash_coins.errors import ConnectTimedOut, EnkashError, ServiceClosed, TimedOut
 from enkash_coins.home import Home, Moved
 from enkash_coins.secret import Secret
 from enkash_coins.settings import checked_proxy
