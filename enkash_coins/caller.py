@@ -4,7 +4,6 @@ import asyncio
 import copy
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 import attrs
@@ -15,6 +14,7 @@ from enkash_coins.home import Home
 from enkash_coins.models import Attempt
 from enkash_coins.retry import RetryBudget, RetryPolicy, next_delay
 from enkash_coins.transport import NO_LIMITS, Limits, Request, Response, Transport, was_harmless
+from enkash_coins.waiting import pause
 
 T = TypeVar("T")
 _log = logging.getLogger("enkash_coins")
@@ -126,7 +126,7 @@ class Caller:
             if delay is None:
                 break
             try:
-                await self._pause(delay)
+                await pause(delay, self._closing)
             except asyncio.CancelledError:
                 if doubt:
                     _log_doubt(endpoint, patient=patient)
@@ -179,14 +179,6 @@ class Caller:
             return delay
         # A 429 does not multiply an outage, so it does not spend the budget.
         return delay if limited or self._budget.spend() else None
-
-    async def _pause(self, seconds: float) -> None:
-        if seconds <= 0:
-            await asyncio.sleep(0)  # others run all the same
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
 
     def is_closed(self) -> bool:
         """Whether ``close`` was called."""

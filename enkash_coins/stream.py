@@ -5,14 +5,17 @@ import copy
 import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self
 
 from enkash_coins.errors import LoginRefused, ServiceClosed
 from enkash_coins.models import Item, Outcome, OutcomeStatus, Result
+from enkash_coins.waiting import Turns, wait_turn, wake_all, wake_one
 
 _log = logging.getLogger("enkash_coins")
 _LOOK_AHEAD = 4
+_UNDER_IT = "the service was closed while this stream was open"
 _MAY_BE_APPLIED = frozenset({OutcomeStatus.APPLIED, OutcomeStatus.MISMATCHED, OutcomeStatus.UNKNOWN})
 
 
@@ -60,9 +63,9 @@ class OutcomeStream(Generic[Item, Result]):
         self._yielded = 0
         self._under_way = 0
         self._done: deque[Outcome[Item, Result]] = deque()
-        self._consumers: deque[asyncio.Future[None]] = deque()  # wait for an outcome
-        self._pullers: deque[asyncio.Future[None]] = deque()  # workers that wait to pull
-        self._busy: dict[str, deque[tuple[int, Item]] | None] = {}  # ids at work, and the rows that wait for them
+        self._consumers: Turns = deque()  # wait for an outcome
+        self._pullers: Turns = deque()  # workers that wait to pull
+        self._busy: dict[str, list[tuple[int, Item]]] = {}  # ids at work, and the rows that wait for them
         self._workers: list[asyncio.Task[None]] = []
         self._working = 0
         self._closed = False
@@ -83,12 +86,12 @@ class OutcomeStream(Generic[Item, Result]):
                 if failure is not None:
                     raise failure
                 raise StopAsyncIteration
-            await _turn(self._consumers)
+            await wait_turn(self._consumers, partial(wake_one, self._consumers))
         outcome = self._done.popleft()
         self._yielded += 1
         self.counts[outcome.status] += 1
         if self._pullers:
-            _wake_one(self._pullers)
+            wake_one(self._pullers)
         return outcome
 
     async def failures(self) -> list[Outcome[Item, Result]]:
@@ -110,7 +113,7 @@ class OutcomeStream(Generic[Item, Result]):
 
     async def service_closed(self) -> None:
         """Stop because the service is closing: iteration raises ``ServiceClosed`` from now on."""
-        await self._stop(ServiceClosed("the service was closed while this stream was open"))
+        await self._stop(ServiceClosed(_UNDER_IT))
 
     async def _stop(self, failure: Exception | None) -> None:
         finished = bool(self._workers) and not self._working and not self._done
@@ -119,7 +122,7 @@ class OutcomeStream(Generic[Item, Result]):
         self._close(failure)
         for worker in self._workers:
             worker.cancel()
-        _wake_all(self._consumers)
+        wake_all(self._consumers)
         await asyncio.gather(*self._workers, return_exceptions=True)
 
     def _close(self, failure: Exception | None) -> None:
@@ -141,7 +144,7 @@ class OutcomeStream(Generic[Item, Result]):
 
     def _start_or_end(self) -> None:
         if self._service_closed() and (self._done or not self._workers):
-            self._close(ServiceClosed("the service was closed while this stream was open"))
+            self._close(ServiceClosed(_UNDER_IT))
         if self._closed or self._workers:
             return
         # Somebody has to refer to a stream that is left by `break`: the event loop holds its tasks only weakly.
@@ -159,8 +162,10 @@ class OutcomeStream(Generic[Item, Result]):
             if row is None:
                 row = self._next_row()
                 if row is None:
-                    if not self._exhausted:
-                        await (self._turn_page() if self._page is None and not self._turning else _turn(self._pullers))
+                    if self._page is None and not self._turning and not self._exhausted:
+                        await self._turn_page()
+                    elif not self._exhausted:
+                        await wait_turn(self._pullers, partial(wake_one, self._pullers))
                     continue
                 key = self._key(row[1])
                 if key is not None and not self._claim(key, row):
@@ -188,25 +193,22 @@ class OutcomeStream(Generic[Item, Result]):
         self._working -= 1
         if not self._working:
             self._started.discard(self)
-            _wake_all(self._consumers)
+            wake_all(self._consumers)
 
     def _claim(self, key: str, row: tuple[int, Item]) -> bool:
         """Whether nobody is at work on this id; if somebody is, he goes on with this row, in order."""
-        if key not in self._busy:
-            self._busy[key] = None
-            return True
-        followers = self._busy[key]
+        followers = self._busy.get(key)
         if followers is None:
-            self._busy[key] = deque((row,))
-        else:
-            followers.append(row)
+            self._busy[key] = []
+            return True
+        followers.append(row)
         return False
 
     def _follower(self, key: str) -> tuple[int, Item] | None:
         """The next row of this id; ``None`` lets it go."""
         followers = self._busy[key]
         if followers:
-            return followers.popleft()
+            return followers.pop(0)
         del self._busy[key]
         return None
 
@@ -215,7 +217,7 @@ class OutcomeStream(Generic[Item, Result]):
             self._end(copy.copy(outcome.error))
         self._done.append(outcome)
         if self._consumers:
-            _wake_one(self._consumers)
+            wake_one(self._consumers)
 
     def _next_row(self) -> tuple[int, Item] | None:
         """The next row with its index; ``None`` at the end of what is there, or without room for its outcome."""
@@ -250,14 +252,14 @@ class OutcomeStream(Generic[Item, Result]):
             self._end(error)
         finally:
             self._turning = False
-            (_wake_all if self._paged else _wake_one)(self._pullers)
+            (wake_all if self._paged else wake_one)(self._pullers)
 
     def _end(self, failure: Exception | None) -> None:
         """Pull no more; rows already pulled still get their outcomes."""
         self._exhausted = True
         if self._failure is None:
             self._failure = failure
-        _wake_all(self._pullers)
+        wake_all(self._pullers)
 
 
 def _raise_if_cancelled() -> None:
@@ -265,28 +267,3 @@ def _raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-async def _turn(queue: deque[asyncio.Future[None]]) -> None:
-    """Wait in a queue until woken."""
-    turn = asyncio.get_running_loop().create_future()
-    queue.append(turn)
-    try:
-        await turn
-    except asyncio.CancelledError:
-        if turn.done() and not turn.cancelled():
-            _wake_one(queue)  # it was woken already: the turn is somebody else's now
-        raise
-
-
-def _wake_one(queue: deque[asyncio.Future[None]]) -> None:
-    while queue:
-        turn = queue.popleft()
-        if not turn.done():  # else whoever waited was cancelled
-            turn.set_result(None)
-            return
-
-
-def _wake_all(queue: deque[asyncio.Future[None]]) -> None:
-    while queue:
-        _wake_one(queue)

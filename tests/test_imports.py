@@ -18,6 +18,7 @@ ORDER = (
     "secret",
     "display",
     "home",
+    "waiting",
     "errors",
     "models",
     "transport",

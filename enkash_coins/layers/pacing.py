@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections import deque
-from contextlib import suppress
 
 import attrs
 
@@ -11,6 +10,7 @@ from enkash_coins.errors import EnkashError, RateLimited, ServiceClosed
 from enkash_coins.home import Home
 from enkash_coins.retry_after import retry_after
 from enkash_coins.transport import Request, Response, Transport, mark_harmless
+from enkash_coins.waiting import Turns, pause, wait_turn, wake_one
 
 _SAYS_WHEN = frozenset({425, 429, 503})
 
@@ -40,9 +40,14 @@ class _Flow:
 
     slots: int
     closing: asyncio.Event = attrs.field(factory=asyncio.Event)
-    waiting: deque[asyncio.Future[None]] = attrs.field(factory=deque)
+    waiting: Turns = attrs.field(factory=deque)
     gate_opens: float = 0.0  # loop seconds; 0 as long as no answer has shut the gate
     next_send: float = 0.0  # loop seconds
+
+    def leave(self) -> None:
+        """Give a slot to the next waiter, or back."""
+        if not wake_one(self.waiting):
+            self.slots += 1
 
 
 class Pacing:
@@ -85,7 +90,7 @@ class Pacing:
             response = await self._inner.send(request)
         finally:
             if flow.waiting:
-                self._leave(flow)
+                flow.leave()
             else:
                 flow.slots += 1
         if response.status in _SAYS_WHEN:
@@ -112,12 +117,12 @@ class Pacing:
                     operation=operation,
                 )
             if shut > 0:
-                await self._pause(flow, shut)
+                await pause(shut, flow.closing)
                 continue
             if not flow.slots:
                 # Calls wait for the token: neither its request nor a call with a new one goes to the end of the queue.
                 first = operation == "token" or (isinstance(request, Stamped) and request.again)
-                await self._wait_for_slot(flow, first=first)
+                await wait_turn(flow.waiting, flow.leave, first=first)
             else:
                 flow.slots -= 1
             # From here on this task holds a slot.
@@ -126,48 +131,21 @@ class Pacing:
                     start = max(now(), flow.next_send)
                     flow.next_send = start + self._interval
                     if start > now():
-                        await self._pause(flow, start - now())
+                        await pause(start - now(), flow.closing)
             except BaseException:
-                self._leave(flow)
+                flow.leave()
                 raise
             stale = isinstance(request, Stamped) and request.expires_at is not None and request.expires_at <= now()
             if flow.gate_opens <= now() and not self._closed and not stale:
                 return
-            self._leave(flow)  # the gate shut meanwhile, say: who waits at it holds no slot
+            flow.leave()  # the gate shut meanwhile, say: who waits at it holds no slot
             if stale and not self._closed:
                 raise Stale("the token ended while the request waited", operation=operation)
-
-    async def _pause(self, flow: _Flow, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await flow.closing.wait()
-
-    async def _wait_for_slot(self, flow: _Flow, *, first: bool) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        if first:
-            flow.waiting.appendleft(turn)
-        else:
-            flow.waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._leave(flow)  # it was this task's turn already: pass the slot on
-            raise
-
-    def _leave(self, flow: _Flow) -> None:
-        """Give the slot to the next waiter, or back."""
-        while flow.waiting:
-            turn = flow.waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        flow.slots += 1
 
     async def aclose(self) -> None:
         """Turn away who waits, and close the inner transport."""
         self._closed = True
         self._flow.closing.set()
         while self._flow.waiting:
-            self._leave(self._flow)  # each finds the service closed
+            self._flow.leave()  # each finds the service closed
         await self._inner.aclose()

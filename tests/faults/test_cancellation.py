@@ -30,7 +30,7 @@ TURNS: Final = range(4 if is_full() else 2)  # of the loop, from a task's wait t
 LONGEST_END: Final = 8  # turns of the loop; a stream cancels its workers, which cut off their calls
 # What a call passes on its way; ``transports`` has a test of its own, on real sockets.
 MODULES: Final = (
-    *("service.py", "row_calls.py", "caller.py", "stream.py", "tokens.py", "login_guard.py", "otel.py"),
+    *("service.py", "row_calls.py", "caller.py", "stream.py", "waiting.py", "tokens.py", "login_guard.py", "otel.py"),
     *("layers/auth.py", "layers/pacing.py"),
 )
 # They stand in the text, and a task can never be found waiting there.
