@@ -3,6 +3,8 @@
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypedDict, Unpack
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from enkash_coins.errors import InvalidRequest
 from enkash_coins.layers.auth import Auth
@@ -82,15 +84,13 @@ def _paced(base_url: Secret[str], given: ConnectOptions) -> Transport:
         if clashing:
             raise TypeError(f"{', '.join(clashing)} cannot be given with session=: they belong to the session")
     retry = checked_retry(given.get("retry", RetryPolicy()))
-    proxy = given.get("proxy")
     wire = AiohttpTransport(
         checked_base_url(base_url.reveal()),
         timeout=checked_seconds("timeout", given.get("timeout", 30.0)),
         headers=default_headers(given.get("headers"), given.get("user_agent")),
         cookies=Secret(checked_cookies(given.get("cookies"))),
         ssl_context=given.get("ssl_context"),
-        proxy=None if proxy is None else Secret(checked_proxy(proxy)),
-        trust_env=given.get("trust_env", False),
+        proxy=_proxy(base_url, given),
         session=session,
     )
     return Pacing(
@@ -99,6 +99,18 @@ def _paced(base_url: Secret[str], given: ConnectOptions) -> Transport:
         rate=checked_rate(given.get("rate")),
         max_wait=retry.max_wait,
     )
+
+
+def _proxy(base_url: Secret[str], given: ConnectOptions) -> Secret[str] | None:
+    proxy = Secret(given.get("proxy"))
+    if proxy.reveal() is not None:
+        return Secret(checked_proxy(proxy.reveal()))
+    if given.get("trust_env"):
+        url = urlsplit(base_url.reveal())
+        proxy = Secret(getproxies().get(url.scheme))
+        if proxy.reveal() is not None and not proxy_bypass(url.hostname or ""):
+            return Secret(checked_proxy(proxy.reveal(), f"{url.scheme.upper()}_PROXY"))
+    return None
 
 
 def _token_source(auth: str | TokenSource) -> TokenSource:

@@ -90,8 +90,7 @@ class OutcomeStream(Generic[Item, Result]):
         outcome = self._done.popleft()
         self._yielded += 1
         self.counts[outcome.status] += 1
-        if self._pullers:
-            wake_one(self._pullers)
+        wake_one(self._pullers)
         return outcome
 
     async def failures(self) -> list[Outcome[Item, Result]]:
@@ -213,11 +212,10 @@ class OutcomeStream(Generic[Item, Result]):
         return None
 
     def _add(self, outcome: Outcome[Item, Result]) -> None:
-        if outcome.error is not None and isinstance(outcome.error, LoginRefused):
+        if isinstance(outcome.error, LoginRefused):
             self._end(copy.copy(outcome.error))
         self._done.append(outcome)
-        if self._consumers:
-            wake_one(self._consumers)
+        wake_one(self._consumers)
 
     def _next_row(self) -> tuple[int, Item] | None:
         """The next row with its index; ``None`` at the end of what is there, or without room for its outcome."""

@@ -6,40 +6,27 @@ import ssl
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
-from typing import TypedDict
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp import ClientSession
 from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
-from enkash_coins.errors import ConnectTimedOut, EnkashError, ServiceClosed, TimedOut
+from enkash_coins.errors import ServiceClosed
 from enkash_coins.home import Home, Moved
 from enkash_coins.secret import Secret
-from enkash_coins.settings import checked_proxy
 from enkash_coins.transport import LONG_SECRET, Request, Response, blacked_out, mark_harmless
 from enkash_coins.transports.connectors import Connector, TlsConnector
 from enkash_coins.transports.cookies import Jar
 from enkash_coins.transports.time_limit import TimeLimit
-from enkash_coins.transports.translation import LARGEST_BODY, TooLarge, translated
+from enkash_coins.transports.translation import LARGEST_BODY, TooLarge, out_of_time, translated
 
 __all__ = ["AiohttpTransport", "ClientSession"]
 
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 # A plain success; anything else is searched for secrets that it quotes, also a no that has a code of 0 in its payload.
 _COMPACT_SUCCESS = b'"response_code":0'
 _SUCCESS = re.compile(rb'"(response_)?code"\s*:\s*0[,}\s]|"access_?[tT]oken"\s*:\s*"[^"]')
-
-
 _PLAIN_HEADERS = frozenset({"User-Agent", "Accept"})
-
-
-class _RequestOptions(TypedDict, total=False):
-    proxy: str
-    raise_for_status: bool
-    auto_decompress: bool
-    timeout: aiohttp.ClientTimeout
 
 
 class _Body(aiohttp.BytesPayload):
@@ -63,11 +50,6 @@ def _left(body: _Body | None) -> bool:
     return body is None or body.left
 
 
-def _note(cut_off: asyncio.CancelledError, body: _Body | None) -> None:
-    if not _left(body):
-        mark_harmless(cut_off)
-
-
 class AiohttpTransport:
     """Requests over HTTP/1.1 to one host.
 
@@ -78,7 +60,6 @@ class AiohttpTransport:
         cookies: sent with every request; win over those that the server sets.
         ssl_context: ``None`` for the system's certificate authorities.
         proxy: URL of a proxy, maybe with a password.
-        trust_env: take the proxy from the environment. ``.netrc`` is never read: the token is ours.
         session: the caller's own; used, never closed.
     """
 
@@ -91,7 +72,6 @@ class AiohttpTransport:
         cookies: Secret[dict[str, str]],
         ssl_context: ssl.SSLContext | None = None,
         proxy: Secret[str] | None = None,
-        trust_env: bool = False,
         session: ClientSession | None = None,
     ) -> None:
         url = URL(base_url)
@@ -104,14 +84,13 @@ class AiohttpTransport:
         self._headers = Secret(dict(headers))
         self._cookies = cookies
         self._ssl = ssl_context if ssl_context is not None else True
-        proxy = proxy if proxy is not None or not trust_env else _proxy_from_environment(base_url)
-        self._options = Secret(_options(proxy, session))
+        self._proxy = proxy
         self._given = session
         self._session: ClientSession | None = None
         self._home = Home()
         self._closed = False
 
-    async def send(self, request: Request, /) -> Response:
+    async def send(self, request: Request, /) -> Response:  # noqa: C901  # flat, because a frame more would cost every call
         """Send the request once."""
         moved = self._home.settle()
         if (moved is not None or self._session is None) and not self._closed:
@@ -139,9 +118,10 @@ class AiohttpTransport:
                 raise
         except asyncio.CancelledError as cut_off:
             if not limit.stop(span):
-                _note(cut_off, body)
+                if not _left(body):
+                    mark_harmless(cut_off)
                 raise
-            error: EnkashError = self._out_of_time(request.limits.timeout or self._timeout, left=_left(body))
+            error = out_of_time(self._host, request.limits.timeout or self._timeout, left=_left(body))
         except Exception as caught:  # noqa: BLE001  # the seam's promise: nothing but EnkashError comes out
             limit.stop(span)
             closed = session.closed or self._session is None
@@ -156,11 +136,6 @@ class AiohttpTransport:
         # Outside the handlers: aiohttp's errors hold the Authorization header and may not be in __context__.
         raise error
 
-    def _out_of_time(self, seconds: float, *, left: bool) -> EnkashError:
-        if left:
-            return TimedOut(f"no complete answer from {self._host} within {seconds:g} s")
-        return ConnectTimedOut(f"no connection to {self._host} within {seconds:g} s")
-
     def _quotable(self, session: ClientSession, request: Request) -> Iterator[str]:
         """The secrets of this request, which an unhappy server or proxy may quote back."""
         yield request.headers.get("Authorization", "").rpartition(" ")[2]
@@ -168,31 +143,38 @@ class AiohttpTransport:
         others = (value for name, value in self._headers.reveal().items() if name not in _PLAIN_HEADERS)
         # A short one ("lang=e") is no secret, and could be part of any text.
         yield from (value for value in (*cookies, *others) if len(value) >= LONG_SECRET)
-        proxy = URL(self._options.reveal().get("proxy", ""))
-        yield proxy.password or ""
-        yield b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
+        if self._proxy is not None:
+            proxy = URL(self._proxy.reveal())
+            yield proxy.password or ""
+            yield b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
 
     async def _move_in(self, moved: Moved | None) -> None:
         """Make what belongs to the running loop, and let go what belonged to another."""
         if self._given is not None and moved is not Moved.FIRST_USE:
             self._session = None
             raise RuntimeError("the session passed as session= belongs to another event loop or process")
-        old = self._session
-        connector = TlsConnector if self._origin.scheme == "https" else Connector
+        old, self._session = self._session, self._given
         self._limit = TimeLimit(self._timeout)
-        self._session = self._given or ClientSession(
-            # No limit here: pacing counts, and a queue in the pool would eat the request's time.
-            connector=connector(limit=0, ssl=self._ssl),
-            cookie_jar=Jar(self._cookies.reveal()),
-            headers=self._headers.reveal(),
-            timeout=_NO_TIMEOUT,
-        )
-        if self._given is None:
+        if self._session is None:
+            connector = TlsConnector if self._origin.scheme == "https" else Connector
+            self._session = ClientSession(
+                # No limit here: pacing counts, and a queue in the pool would eat the request's time.
+                connector=connector(limit=0, ssl=self._ssl),
+                cookie_jar=Jar(self._cookies.reveal()),
+                headers=self._headers.reveal(),
+            )
             # aiohttp would re-send a GET by itself when a pooled connection turns out dead; retries are the service's.
             self._session._retry_connection = False  # noqa: SLF001  # no public switch as of aiohttp 3.14
-        self._request = partial(self._session.request, allow_redirects=False, **self._options.reveal())
-        if self._given is None:
-            await _drop(old, moved)
+        self._request = partial(
+            self._session.request,
+            # Whatever the caller's session says of these.
+            allow_redirects=False,
+            raise_for_status=False,
+            auto_decompress=True,
+            timeout=aiohttp.ClientTimeout(total=None),
+            proxy=None if self._proxy is None else self._proxy.reveal(),
+        )
+        await _drop(old, moved)
 
     async def aclose(self) -> None:
         """Close the connections; a caller's own session stays open."""
@@ -201,17 +183,6 @@ class AiohttpTransport:
         session, self._session = self._session, None
         if self._given is None:
             await _drop(session, moved)
-
-
-def _options(proxy: Secret[str] | None, session: ClientSession | None) -> _RequestOptions:
-    """What every request says; our own session says the rest once."""
-    options: _RequestOptions = {}
-    if session is not None:
-        # Deadline, reading of statuses and decoding stay ours, whatever the caller's session says.
-        options = {"raise_for_status": False, "auto_decompress": True, "timeout": _NO_TIMEOUT}
-    if proxy is not None:
-        options["proxy"] = proxy.reveal()
-    return options
 
 
 async def _read_on(answer: aiohttp.ClientResponse, first: bytes) -> bytes:
@@ -235,13 +206,3 @@ async def _drop(session: ClientSession | None, moved: Moved | None) -> None:
         session.connector._closed = True  # noqa: SLF001  # no public way to forget without closing
         session.detach()
     await session.close()
-
-
-def _proxy_from_environment(base_url: str) -> Secret[str] | None:
-    url = URL(base_url)
-    proxy = getproxies().get(url.scheme)
-    return (
-        None
-        if proxy is None or proxy_bypass(url.host or "")
-        else Secret(checked_proxy(proxy, f"{url.scheme.upper()}_PROXY"))
-    )

@@ -8,7 +8,16 @@ from typing import Final
 import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError
 
-from enkash_coins.errors import ConnectError, Disconnected, EnkashError, MalformedResponse, ServiceClosed, TlsError
+from enkash_coins.errors import (
+    ConnectError,
+    ConnectTimedOut,
+    Disconnected,
+    EnkashError,
+    MalformedResponse,
+    ServiceClosed,
+    TimedOut,
+    TlsError,
+)
 
 LARGEST_BODY: Final = 8 * 2**20
 
@@ -49,6 +58,13 @@ def translated(error: Exception, host: str | None, *, left: bool, closed: bool) 
     if left:
         return Disconnected(f"the connection to {host} ended without an answer ({what})")
     return ConnectError(f"nothing could be sent to {host} ({what})")
+
+
+def out_of_time(host: str | None, seconds: float, *, left: bool) -> EnkashError:
+    """The error for a request whose time was over."""
+    if left:
+        return TimedOut(f"no complete answer from {host} within {seconds:g} s")
+    return ConnectTimedOut(f"no connection to {host} within {seconds:g} s")
 
 
 def _reason(error: OSError) -> str:
