@@ -102,15 +102,12 @@ def _paced(base_url: Secret[str], given: ConnectOptions) -> Transport:
 
 
 def _proxy(base_url: Secret[str], given: ConnectOptions) -> Secret[str] | None:
-    proxy = Secret(given.get("proxy"))
-    if proxy.reveal() is not None:
-        return Secret(checked_proxy(proxy.reveal()))
-    if given.get("trust_env"):
+    name, proxy = "proxy", Secret(given.get("proxy"))
+    if proxy.reveal() is None and given.get("trust_env"):
         url = urlsplit(base_url.reveal())
-        proxy = Secret(getproxies().get(url.scheme))
-        if proxy.reveal() is not None and not proxy_bypass(url.hostname or ""):
-            return Secret(checked_proxy(proxy.reveal(), f"{url.scheme.upper()}_PROXY"))
-    return None
+        if not proxy_bypass(url.hostname or ""):
+            name, proxy = f"{url.scheme.upper()}_PROXY", Secret(getproxies().get(url.scheme))
+    return None if proxy.reveal() is None else Secret(checked_proxy(proxy.reveal(), name))
 
 
 def _token_source(auth: str | TokenSource) -> TokenSource:

@@ -9,16 +9,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from enkash_coins.errors import EnkashError, InvalidRequest
-from enkash_coins.login_guard import (
-    LoginGuard,
-    LoginHistory,
-    LoginRecord,
-    LoginResult,
-    MemoryGuard,
-    admit,
-    lift,
-    settle,
-)
+from enkash_coins.login_guard import LoginGuard, LoginHistory, LoginResult, MemoryGuard, admit, lift, settle
 from enkash_coins.secret import Secret
 from enkash_coins.token_answers import login_result, read_token
 from enkash_coins.tokens import Token, life_of, margin_of
@@ -119,7 +110,11 @@ class PasswordGrant:
                 await record.save(charged)
                 outcome = await self._exchange(send, request)
                 result = LoginResult.ACCEPTED if isinstance(outcome, Token) else login_result(outcome)
-                await self._settle(record, settle(before, charged, result))
+                try:
+                    await record.save(settle(before, charged, result))
+                except EnkashError as error:
+                    # The answer is worth more than its record. The charge stays, which counts as a doubtful login.
+                    _log.warning("the end of a login is not recorded: %s", error)
                 if result is LoginResult.REFUSED:
                     _log.warning("%s: no further login with these credentials", outcome)
         except EnkashError as error:
@@ -127,13 +122,6 @@ class PasswordGrant:
         if isinstance(outcome, Token):
             self._token = outcome
         return outcome
-
-    async def _settle(self, record: LoginRecord, history: LoginHistory) -> None:
-        try:
-            await record.save(history)
-        except EnkashError as error:
-            # The answer is worth more than its record. The charge stays, which counts as a doubtful login.
-            _log.warning("the end of a login is not recorded: %s", error)
 
     async def _exchange(self, send: Transport, request: Request) -> Token | EnkashError:
         try:

@@ -3,6 +3,7 @@
 import logging
 import uuid
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -10,6 +11,7 @@ import attrs
 from enkash_coins import endpoints
 from enkash_coins.caller import Call, Caller, CallOptions, Success
 from enkash_coins.display import cut
+from enkash_coins.endpoints import Endpoint
 from enkash_coins.errors import InvalidRequest
 from enkash_coins.models import (
     AllocationReceipt,
@@ -75,11 +77,7 @@ class RowCalls:
 
     async def get(self, index: int, id_: str) -> Outcome[str, CoinEventConfig]:
         """Read one configuration."""
-        try:
-            endpoint = endpoints.get(id_)
-        except InvalidRequest as error:
-            return refused(index, id_, error)
-        return outcome_of(index, id_, await self.call(endpoint, self.options, patient=True))
+        return await self._row(index, id_, partial(endpoints.get, id_))
 
     async def update(self, index: int, row: CoinEventUpdate) -> Outcome[CoinEventUpdate, CoinEventConfig]:
         """Change one configuration."""
@@ -96,11 +94,14 @@ class RowCalls:
         self, index: int, row: CoinAllocation, *, replay: bool = False
     ) -> Outcome[CoinAllocation, AllocationReceipt]:
         """Give a user coins."""
+        return await self._row(index, row, partial(endpoints.allocate, with_request_id(row), replay=replay))
+
+    async def _row(self, index: int, item: Item, ask: Callable[[], Endpoint[Result]]) -> Outcome[Item, Result]:
         try:
-            endpoint = endpoints.allocate(with_request_id(row), replay=replay)
+            endpoint = ask()
         except InvalidRequest as error:
-            return refused(index, row, error)
-        return outcome_of(index, row, await self.call(endpoint, self.options, patient=True))
+            return refused(index, item, error)
+        return outcome_of(index, item, await self.call(endpoint, self.options, patient=True))
 
     def compare_ids(self, asked: str, config: CoinEventConfig) -> None:
         """Warn, once for each client, of an answer that names another id than the one asked for."""

@@ -4,7 +4,6 @@ import asyncio
 import copy
 import ssl
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Literal, Self, TypeVar, Unpack
 
 import attrs
@@ -241,9 +240,7 @@ class CoinEventService:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:

@@ -6,7 +6,6 @@ import logging
 from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial
-from types import TracebackType
 from typing import Any, Generic, Self
 
 from enkash_coins.errors import LoginRefused, ServiceClosed
@@ -101,9 +100,7 @@ class OutcomeStream(Generic[Item, Result]):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
