@@ -1,34 +1,28 @@
 """Runs on the command line: planned, asked about, applied, gone on with, shown, taken back."""
 
-import asyncio
 import itertools
-import json as json_text
 import signal
-import stat
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from enkash_coins.bulk import AlreadyThere, BadFile, Record, Run, State
-from enkash_coins.bulk.crew import Told
-from enkash_coins.bulk.report import explained
+from enkash_coins.bulk import AlreadyThere, BadFile, Run, State
 from enkash_coins.bulk.rows import Format
 from enkash_coins.bulk.source import STANDARD_INPUT, printable, reason
 from enkash_coins.bulk.state import OK
 from enkash_coins.cli.exits import Exit, code_of, say
-from enkash_coins.cli.progress import Progress, progress
 from enkash_coins.cli.settings import DEFAULTS, Host
-from enkash_coins.cli.summary import described, show_run
+from enkash_coins.cli.summary import described, print_json, show_run
+from enkash_coins.cli.watch import carry_out, watched
 from enkash_coins.errors import LoginRefused, LoginSuspended
 from enkash_coins.service import CoinEventService
 
 _MAGIC = b"SQLite format 3\0"
-_REFUSED = (State.REJECTED, State.NOT_SENT, State.DRIFTED)
 
 
 def _no_option(_: type, value: str) -> None:
@@ -38,9 +32,10 @@ def _no_option(_: type, value: str) -> None:
 
 File = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_no_option)]  # a lone hyphen is standard input
 Output = Annotated[str | None, Parameter(name=("--output", "-o"))]
+Form = Annotated[Format | None, Parameter(name="--format")]
 
 
-def plan(
+async def plan(
     file: File,
     /,
     *,
@@ -48,7 +43,7 @@ def plan(
     allocate: bool = False,
     read: Annotated[bool, Parameter(negative="--no-read")] = True,
     max_change: str | None = None,
-    format: Format | None = None,  # noqa: A002  # the option's name
+    form: Form = None,
     json: bool = False,
     host: Host = DEFAULTS,
 ) -> int:
@@ -64,23 +59,18 @@ def plan(
         allocate: FILE has allocations: company_id, event, user_id, and maybe request_id.
         read: Without reading nothing is known of what is there, and there is no rollback.
         max_change: Refuse rows that change an amount by more, such as 20% or 50.
-        format: What FILE holds, if its name does not tell.
-        json: Print one line of JSON for each row, then one for all.
+        form: What FILE holds, if its name does not tell.
+        json: At the end, print one line of JSON for each row, then one for all.
     """
-    to = Path(output) if output is not None else _beside(file)
-
-    async def planned(coins: CoinEventService) -> int:
+    to = _beside(file) if output is None else Path(output)
+    async with host.connect() as coins:
         run = await watched(
-            lambda told: Run.plan(
-                file, coins, to=to, allocate=allocate, read=read, max_change=max_change, form=format, on_progress=told
-            )
+            partial(Run.plan, file, coins, to=to, allocate=allocate, read=read, max_change=max_change, form=form)
         )
-        return _planned(run, json=json)
-
-    return _performed(host, planned)
+    return _told(run, *OK, State.PLANNED, json=json)
 
 
-def apply(
+async def apply(
     file: File,
     /,
     *,
@@ -89,44 +79,38 @@ def apply(
     replay: bool = False,
     allocate: bool = False,
     max_change: str | None = None,
-    format: Format | None = None,  # noqa: A002  # the option's name
+    form: Form = None,
     json: bool = False,
     host: Host = DEFAULTS,
 ) -> int:
     """Work off a run, or plan a file and apply it at once; the same command again goes on where it stopped.
 
-    Rows of one id are sent one after another, in the file's order.
+    Rows of one id are sent one after another, in the file's order. A request without a clear answer could still
+    arrive: when it cannot any more, --timeout seconds later, what it may have changed is read once again.
 
     Args:
         file: A run; or a file of updates as for plan: its run is kept beside it.
         yes: Do not ask.
         force: Write also what somebody else has changed since the plan.
-        replay: Send allocations again in doubt, with the same request ids. It is not documented that EnKash gives coins
-            only once then.
+        replay: Send allocations again in doubt, with the same ids. EnKash documents no check of repeated ones.
         allocate: FILE has allocations, as for plan.
         max_change: Refuse rows of a file that change an amount by more, such as 20% or 50.
-        format: What FILE holds, if its name does not tell.
-        json: Print one line of JSON for each row, then one for all.
+        form: What FILE holds, if its name does not tell.
+        json: At the end, print one line of JSON for each row, then one for all.
     """
     is_run = _is_run(file)
     _refuse_without_terminal(yes=yes)
     run = Run.open(file) if is_run else None
-
-    async def applied(coins: CoinEventService) -> int:
-        done = run
-        for to in _names(file) if done is None else ():
+    async with host.connect() as coins:
+        to = _names(file)
+        planned = partial(Run.plan, file, coins, allocate=allocate, max_change=max_change, form=form, unless_done=True)
+        while run is None:
             with suppress(AlreadyThere):
-                done = await watched(
-                    partial(_plan_at, to, file, coins, allocate=allocate, max_change=max_change, form=format)
-                )
-                break
-        assert done is not None  # noqa: S101  # there is no end of names
-        return await _applied(done, coins, host, yes=yes, force=force, replay=replay, json=json)
-
-    return _performed(host, applied)
+                run = await watched(partial(planned, to=next(to)))
+        return await _applied(run, coins, host, yes=yes, force=force, replay=replay, json=json)
 
 
-def rollback(
+async def rollback(
     run: str,
     /,
     *,
@@ -138,24 +122,22 @@ def rollback(
 ) -> int:
     """Take a run back: plan what was there before as a new run, and apply that.
 
-    Only where the configuration still holds what the run has left. company_id cannot be read, and is not taken back.
+    Only where the configuration still holds what the run has left, which is known --timeout seconds after its last
+    request without a clear answer. company_id cannot be read, and is not taken back.
 
     Args:
         run: The run's file.
         output: The new run's file; else RUN with the ending .rollback.run.
         yes: Do not ask.
         force: Take back also what somebody else has changed since.
-        json: Print one line of JSON for each row, then one for all.
+        json: At the end, print one line of JSON for each row, then one for all.
     """
     _refuse_without_terminal(yes=yes)
     done = Run.open(run)
-    to = Path(output) if output is not None else done.path.with_suffix(".rollback.run")
-
-    async def applied(coins: CoinEventService) -> int:
-        back = await watched(lambda told: done.rollback(coins, to=to, on_progress=told, timeout=host.timeout))
-        return await _applied(back, coins, host, yes=yes, force=force, replay=False, json=json)
-
-    return _performed(host, applied)
+    to = done.path.with_suffix(".rollback.run") if output is None else Path(output)
+    async with host.connect() as coins:
+        back = await watched(partial(done.rollback, coins, to=to, timeout=host.timeout))
+        return await _applied(back, coins, host, yes=yes, force=force, json=json)
 
 
 def show(run: str, /, *, status: State | None = None, json: bool = False) -> int:
@@ -178,33 +160,18 @@ def show(run: str, /, *, status: State | None = None, json: bool = False) -> int
     return Exit.WELL
 
 
-def _plan_at(
-    to: Path,
-    file: str,
-    coins: CoinEventService,
-    told: Told,
-    *,
-    allocate: bool,
-    max_change: str | None,
-    form: Format | None,
-) -> Awaitable[Run]:
-    return Run.plan(
-        file, coins, to=to, allocate=allocate, max_change=max_change, form=form, unless_done=True, on_progress=told
-    )
-
-
 def _refuse_without_terminal(*, yes: bool) -> None:
     if not yes and not sys.stdin.isatty():
         raise BadFile("there is no terminal to ask on: --yes is required to write")
 
 
 def _is_run(file: str) -> bool:
-    if file == STANDARD_INPUT or file.endswith(".run"):
-        return file != STANDARD_INPUT
+    path = Path(file)
+    if file == STANDARD_INPUT or path.is_fifo():  # who opens a pipe to look loses what is in it
+        return False
+    if file.endswith(".run"):
+        return True
     try:
-        path = Path(file)
-        if stat.S_ISFIFO(path.stat().st_mode):
-            return False  # who opens a pipe to look loses what is in it
         with path.open("rb") as opened:
             return opened.read(len(_MAGIC)) == _MAGIC
     except OSError as error:
@@ -223,58 +190,17 @@ def _names(file: str) -> Iterator[Path]:
             yield path
 
 
-def _performed(host: Host, work: Callable[[CoinEventService], Awaitable[int]]) -> int:
-    async def performed() -> int:
-        async with host.connect() as coins:
-            return await work(coins)
-
-    return asyncio.run(performed())
-
-
-async def watched(work: Callable[[Told], Awaitable[Run]]) -> Run:
-    """Plan under the eyes of the user; what was read so far is kept when it is interrupted."""
-    shown = Progress(State.UNREAD)
-    task = asyncio.ensure_future(work(shown))
-    with _on_signals(task.cancel):
-        try:
-            async with progress(shown):
-                return await task
-        except asyncio.CancelledError:
-            pass
-    raise KeyboardInterrupt
-
-
 async def _applied(
-    run: Run, coins: CoinEventService, host: Host, *, yes: bool, force: bool, replay: bool, json: bool
+    run: Run, coins: CoinEventService, host: Host, *, yes: bool, force: bool, replay: bool = False, json: bool
 ) -> int:
     """Ask, apply and say what came of it."""
     if run.counts[State.UNREAD]:
-        return _planned(run, json=json)
+        return _told(run, json=json)
     if not yes and not _confirmed(run):
         say(f"nothing was written; the plan is kept: {run.name}")
         return Exit.NOT_APPLIED
-    await carry_out(run, coins, host, force=force, replay=replay)
-    show_run(run)
-    if json:
-        print_json(run)
-    return code_of_run(run)
-
-
-async def carry_out(
-    run: Run, coins: CoinEventService, host: Host, *, force: bool = False, replay: bool = False
-) -> None:
-    """Apply a run under the eyes of the user."""
-    shown = Progress(State.PLANNED)
-
-    def interrupted() -> None:
-        if not shown.stopped:
-            say("stopping: rows under way get 2 s to come to an end; Ctrl-C again stops at once")
-        shown.stopped = True
-        run.stop("interrupted")
-
-    with _on_signals(interrupted):
-        async with progress(shown):
-            await run.apply(coins, on_progress=shown, force=force, replay=replay, timeout=host.timeout)
+    await carry_out(run, partial(run.apply, coins, force=force, replay=replay, timeout=host.timeout))
+    return _told(run, json=json)
 
 
 def _confirmed(run: Run) -> bool:
@@ -288,60 +214,24 @@ def _confirmed(run: Run) -> bool:
         signal.signal(signal.SIGINT, before)
 
 
-@contextmanager
-def _on_signals(action: Callable[[], object]) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, action)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-
-def _planned(run: Run, *, json: bool) -> int:
+def _told(run: Run, *well: State, json: bool) -> int:
+    """Say what came of it; the exit code for that."""
     show_run(run)
     if json:
         print_json(run)
-    counts = run.counts
-    if counts[State.UNREAD]:
-        return code_of_run(run)
-    return Exit.NOT_APPLIED if any(counts[state] for state in _REFUSED) else Exit.WELL
+    return code_of_run(run, *well)
 
 
-def code_of_run(run: Run) -> int:
-    """The exit code that says what became of a run."""
+def code_of_run(run: Run, *well: State) -> int:
+    """The exit code that says what became of a run.
+
+    Args:
+        well: states that are as they should be; applied and unchanged, if none is given.
+    """
     if run.stopped:  # all rows may be applied, and one still be overwritten by what arrives late
         return Exit.INTERRUPTED
-    if all(state in OK for state, count in run.counts.items() if count):
+    if all(state in (well or OK) for state, count in run.counts.items() if count):
         return Exit.WELL
     if isinstance(run.ended_by, LoginRefused | LoginSuspended):
         return code_of(run.ended_by)
     return Exit.HOST if run.host_failed else Exit.NOT_APPLIED
-
-
-def print_json(run: Run, states: tuple[State, ...] = tuple(State)) -> None:
-    """One line for each row, then one for all."""
-    for record in run.records(states):
-        print(json_text.dumps(_as_dict(record, run.kind.key)))
-    ended_by = None if run.ended_by is None else str(run.ended_by)
-    counts = {state: count for state, count in run.counts.items() if count}
-    print(json_text.dumps({"summary": counts, "rows": run.counts.total(), "run": str(run.path), "ended_by": ended_by}))
-
-
-def _as_dict(record: Record, key: str) -> dict[str, object]:
-    return {
-        "line": record.line,
-        key: record.id,
-        "status": record.state,
-        "wanted": record.wanted,
-        "before": record.before,
-        "found": record.found,
-        "attempts": record.attempts,
-        "late_risk": record.late is not None,
-        "reason": explained(record) or None,
-    }

@@ -4,10 +4,11 @@ import asyncio
 import csv
 import os
 import shlex
-import signal
+import shutil
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Annotated
@@ -20,9 +21,9 @@ from enkash_coins.bulk.rows import UPDATES, RowFile, Values
 from enkash_coins.bulk.source import Source
 from enkash_coins.bulk.state import OK
 from enkash_coins.cli.exits import Exit, say
-from enkash_coins.cli.runs import carry_out, code_of_run, print_json, watched
-from enkash_coins.cli.settings import Host
-from enkash_coins.cli.summary import show_run
+from enkash_coins.cli.runs import code_of_run
+from enkash_coins.cli.summary import print_json, show_run
+from enkash_coins.cli.watch import carry_out, on_signals, watched
 from enkash_coins.retry import RetryPolicy
 from enkash_coins.service import CoinEventService
 
@@ -34,7 +35,7 @@ _ARRIVED = 1.0  # seconds after which nothing arrives late in the sandbox
 _MISSING_EVERY = 200
 
 
-def sandbox(
+async def sandbox(
     *,
     configs: int = 1000,
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 0,
@@ -62,30 +63,23 @@ def sandbox(
     except ValueError as error:
         say(f"sandbox: {error}")
         return Exit.USAGE
-    return asyncio.run(_served(server))
-
-
-async def _served(server: "Sandbox") -> int:
     ended = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    try:
-        await server.start()
-    except OSError as error:
-        say(f"sandbox: cannot listen on port {server.port}: {os.strerror(error.errno or 0).lower()}")
-        return Exit.USAGE
-    try:
-        for name, value in server.environment.items():
-            print(f"export {name}={shlex.quote(value)}")
-        sys.stdout.flush()
-        say("sandbox: running, with made-up credentials. Paste these lines into another terminal; Ctrl-C ends it")
-        await ended.wait()
-    finally:
-        await server.aclose()
+    with on_signals(ended.set):
+        try:
+            await server.start()
+        except OSError as error:
+            say(f"sandbox: cannot listen on port {port}: {os.strerror(error.errno or 0).lower()}")
+            return Exit.USAGE
+        async with aclosing(server):
+            for name, value in server.environment.items():
+                print(f"export {name}={shlex.quote(value)}")
+            sys.stdout.flush()
+            say("sandbox: running, with made-up credentials. Paste these lines into another terminal; Ctrl-C ends it")
+            await ended.wait()
     return Exit.WELL
 
 
-def demo(
+async def demo(
     *, rows: Annotated[int, Parameter(validator=Number(gte=1))] = 1000, keep: bool = False, json: bool = False
 ) -> int:
     """See it all: start a sandbox, write a file of updates, plan and apply them, and check what came of it.
@@ -101,14 +95,14 @@ def demo(
     server = Sandbox(max(1, rows * 9 // 10), latency=min(_LATENCY, _LATENCY * 1000 / rows))
     for nth, kind in enumerate(("server_error", "disconnect_after_apply", "rate_limited"), 1):
         server.faults.append(Fault(kind, on="update", nth=range(nth * 7, 10 * rows + 100, nth * 50)))
-    with ExitStack() as stack:
-        if keep:
-            folder = tempfile.mkdtemp(prefix="enkash-demo-")
-        else:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="enkash-demo-"))
+    folder = tempfile.mkdtemp(prefix="enkash-demo-")
+    try:
         file = Path(folder, "updates.csv")
         missing = _write(file, rows, list(server.configs))
-        code = asyncio.run(_demonstrated(server, file, missing, json=json))
+        code = await _demonstrated(server, file, missing, json=json)
+    finally:
+        if not keep:
+            shutil.rmtree(folder)
     _tell(f"The files are kept in {folder}" if keep else "The files are deleted again; with --keep they stay.")
     return code
 
@@ -134,10 +128,10 @@ async def _demonstrated(server: "Sandbox", file: Path, missing: int, *, json: bo
         _tell(f"\nenkash-coins plan {file.name}: reads every configuration, and writes nothing there")
         async with CoinEventService.connect(server.base_url, auth=server.auth, retry=RetryPolicy(base=0.1)) as coins:
             to = file.with_suffix(".run")
-            run = await watched(lambda told: Run.plan(str(file), coins, to=to, on_progress=told))
+            run = await watched(partial(Run.plan, str(file), coins, to=to))
             show_run(run)
             _tell(f"\nenkash-coins apply {to.name}: writes what is planned")
-            await carry_out(run, coins, Host(timeout=_ARRIVED))
+            await carry_out(run, partial(run.apply, coins, timeout=_ARRIVED))
         show_run(run)
         if json:
             print_json(run)

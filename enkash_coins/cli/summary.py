@@ -1,5 +1,6 @@
-"""What a run plans, or what became of it, for people."""
+"""What a run plans, or what became of it, for people and for machines."""
 
+import json
 import sys
 from typing import Final
 
@@ -78,3 +79,15 @@ def described(record: Record, *, reason: bool = True) -> str:
 def counted(count: int, noun: str) -> str:
     """A number of things."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def print_json(run: Run, states: tuple[State, ...] = tuple(State)) -> None:
+    """One line for each row, then one for all, on standard output."""
+    for record in run.records(states):
+        row = {"line": record.line, run.kind.key: record.id, "status": record.state, "wanted": record.wanted}
+        row |= {"before": record.before, "found": record.found, "attempts": record.attempts}
+        row |= {"late_risk": record.late is not None, "reason": explained(record) or None}
+        print(json.dumps(row))
+    ended_by = None if run.ended_by is None else str(run.ended_by)
+    counts = {state: count for state, count in run.counts.items() if count}
+    print(json.dumps({"summary": counts, "rows": run.counts.total(), "run": str(run.path), "ended_by": ended_by}))
