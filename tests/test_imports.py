@@ -48,6 +48,7 @@ ORDER = (
     "sandbox",
     "pytest_plugin",
     "cli",
+    "__main__",
 )
 
 # Modules or folders of which ORDER would allow more than is good for them.

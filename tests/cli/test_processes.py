@@ -4,6 +4,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ import pytest
 
 from enkash_coins.bulk import Run
 from enkash_coins.sandbox import Fault, Sandbox
-from tests.cli.command import Command, Start, ended, process, wait_for
+from tests.cli.command import Command, Start, ended, process, process_environment, wait_for
 
 ROWS = 400
 
@@ -129,6 +130,13 @@ def test_sandbox_serves_until_it_is_ended(
     done = ended(child)
     assert (done.code, done.out) == (0, "")
     assert done.err.count("\n") == 1
+
+
+def test_package_is_the_command() -> None:
+    """`python -m enkash_coins` is `enkash-coins`, for whoever has several Pythons."""
+    command = [sys.executable, "-m", "enkash_coins", "show", "missing.run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=process_environment())
+    assert (done.returncode, done.stderr) == (2, "enkash-coins: missing.run: no such file\n")
 
 
 def test_taken_port_is_one_line(sandbox: Sandbox, run: Command) -> None:
