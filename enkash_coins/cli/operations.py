@@ -6,11 +6,12 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
+import attrs
 from cyclopts import Parameter, Token
 
 from enkash_coins.bulk.rows import integer
 from enkash_coins.cli.exits import Exit, code_of, explained, say
-from enkash_coins.cli.settings import DEFAULTS, Host
+from enkash_coins.cli.settings import DEFAULTS, Host, Json
 from enkash_coins.display import cut
 from enkash_coins.errors import ApiError, EnkashError
 from enkash_coins.models import UNSET, AllocationReceipt, CoinEventConfig
@@ -26,14 +27,13 @@ def _strictly(_: type, tokens: list[Token]) -> int:
 Amount = Annotated[int, Parameter(converter=_strictly)]
 
 
-def get(coin_config_id: str, /, *, json: bool = False, host: Host = DEFAULTS) -> int:
+def get(coin_config_id: str, /, *, json: Json = False, host: Host = DEFAULTS) -> int:
     """Show one coin event configuration.
 
     Args:
         coin_config_id: Its id, such as WCC12345.
-        json: Print one line of JSON.
     """
-    return _perform(host, lambda coins: coins.get(coin_config_id), _as_dict, json=json)
+    return _perform(host, lambda coins: coins.get(coin_config_id), CoinEventConfig.as_dict, json=json)
 
 
 def update(
@@ -44,7 +44,7 @@ def update(
     configuration: str | None = None,
     company_id: str | None = None,
     event: str | None = None,
-    json: bool = False,
+    json: Json = False,
     host: Host = DEFAULTS,
 ) -> int:
     """Change one configuration; what is not given stays as it is.
@@ -55,7 +55,6 @@ def update(
         configuration: DEFAULT, CUSTOM, or another kind.
         company_id: The company that it belongs to.
         event: The event that earns the coins.
-        json: Print one line of JSON.
     """
 
     def call(coins: CoinEventService) -> Awaitable[CoinEventConfig]:
@@ -67,11 +66,11 @@ def update(
             event=UNSET if event is None else event,
         )
 
-    return _perform(host, call, _as_dict, json=json, look=("get", coin_config_id))
+    return _perform(host, call, CoinEventConfig.as_dict, json=json, look=("get", coin_config_id))
 
 
 def create(
-    *, company_id: str, event: str, amount: Amount, configuration: str, json: bool = False, host: Host = DEFAULTS
+    *, company_id: str, event: str, amount: Amount, configuration: str, json: Json = False, host: Host = DEFAULTS
 ) -> int:
     """Make a new configuration.
 
@@ -80,13 +79,12 @@ def create(
         event: The event that earns the coins.
         amount: Coins for one such event.
         configuration: DEFAULT, CUSTOM, or another kind.
-        json: Print one line of JSON.
     """
 
     def call(coins: CoinEventService) -> Awaitable[CoinEventConfig]:
         return coins.create(company_id=company_id, event=event, amount=amount, configuration=configuration)
 
-    return _perform(host, call, _as_dict, json=json, look=())
+    return _perform(host, call, CoinEventConfig.as_dict, json=json, look=())
 
 
 def allocate(
@@ -96,7 +94,7 @@ def allocate(
     user_id: str,
     request_id: str | None = None,
     replay: bool = False,
-    json: bool = False,
+    json: Json = False,
     host: Host = DEFAULTS,
 ) -> int:
     """Give a user the coins of an event.
@@ -107,33 +105,24 @@ def allocate(
         user_id: Who gets them.
         request_id: The allocation's own id, best made from your order's; else a random one.
         replay: In doubt send it again with the same id. It is not documented that EnKash gives coins only once then.
-        json: Print one line of JSON.
     """
     own_id = str(uuid.uuid4()) if request_id is None else request_id  # here, to have it when Ctrl-C is pressed
 
     def call(coins: CoinEventService) -> Awaitable[AllocationReceipt]:
         return coins.allocate(company_id=company_id, event=event, user_id=user_id, request_id=own_id, replay=replay)
 
-    def shown(receipt: AllocationReceipt) -> Mapping[str, object]:
-        return {"request_id": receipt.request_id, "message": receipt.message}
-
-    return _perform(host, call, shown, json=json, look=("balance", user_id), request_id=own_id)
+    return _perform(host, call, attrs.asdict, json=json, look=("balance", user_id), request_id=own_id)
 
 
-def balance(user_id: str, /, *, json: bool = False, host: Host = DEFAULTS) -> int:
+def balance(user_id: str, /, *, json: Json = False, host: Host = DEFAULTS) -> int:
     """Show how many coins a user has.
 
     Args:
         user_id: The user's id.
-        json: Print one line of JSON.
     """
     return _perform(
         host, lambda coins: coins.balance(user_id), lambda points: {"user_id": user_id, "balance": points}, json=json
     )
-
-
-def _as_dict(config: CoinEventConfig) -> Mapping[str, object]:
-    return config.as_dict()
 
 
 def _perform(

@@ -32,14 +32,9 @@ class Progress:
         self.counts = counts
 
     @property
-    def total(self) -> int:
-        """All rows."""
-        return self.counts.total()
-
-    @property
     def done(self) -> int:
         """Rows that have come to an end, or are planned."""
-        return self.total - self.counts[self._waiting]
+        return self.counts.total() - self.counts[self._waiting]
 
     @property
     def not_ok(self) -> int:
@@ -73,7 +68,9 @@ async def _bar(shown: Progress, console: Console) -> AsyncIterator[None]:
         def draw() -> None:
             rate = f"{shown.done / (time.monotonic() - began):,.0f}/s"
             not_ok = f"{shown.not_ok:,} not ok" if shown.not_ok else ""
-            bar.update(task, total=shown.total or None, completed=shown.done, rate=rate, not_ok=not_ok, refresh=True)
+            bar.update(
+                task, total=shown.counts.total() or None, completed=shown.done, rate=rate, not_ok=not_ok, refresh=True
+            )
 
         async with _repeated(draw, _REDRAWN):
             yield
@@ -86,7 +83,7 @@ async def plain_lines(shown: Progress, *, seconds: float = _PLAIN_LINE) -> Async
 
     def say() -> None:
         counts = ", ".join(f"{count:,} {state}" for state, count in shown.counts.items() if count)
-        print(f"{shown.done:,} of {shown.total:,} rows: {counts or 'none yet'}", file=sys.stderr)
+        print(f"{shown.done:,} of {shown.counts.total():,} rows: {counts or 'none yet'}", file=sys.stderr)
 
     async with _repeated(say, seconds):
         yield

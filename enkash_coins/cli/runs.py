@@ -16,7 +16,7 @@ from enkash_coins.bulk.rows import Format
 from enkash_coins.bulk.source import STANDARD_INPUT, printable, reason
 from enkash_coins.bulk.state import OK
 from enkash_coins.cli.exits import Exit, code_of, say
-from enkash_coins.cli.settings import DEFAULTS, Host
+from enkash_coins.cli.settings import DEFAULTS, Host, JsonLines
 from enkash_coins.cli.summary import described, print_json, show_run
 from enkash_coins.cli.watch import carry_out, watched
 from enkash_coins.errors import LoginRefused, LoginSuspended
@@ -44,7 +44,7 @@ async def plan(
     read: Annotated[bool, Parameter(negative="--no-read")] = True,
     max_change: str | None = None,
     form: Form = None,
-    json: bool = False,
+    json: JsonLines = False,
     host: Host = DEFAULTS,
 ) -> int:
     """Show what a file would change, and keep it as a run to be applied; writes nothing remotely.
@@ -60,7 +60,6 @@ async def plan(
         read: Without reading nothing is known of what is there, and there is no rollback.
         max_change: Refuse rows that change an amount by more, such as 20% or 50.
         form: What FILE holds, if its name does not tell.
-        json: At the end, print one line of JSON for each row, then one for all.
     """
     to = _beside(file) if output is None else Path(output)
     async with host.connect() as coins:
@@ -80,7 +79,7 @@ async def apply(
     allocate: bool = False,
     max_change: str | None = None,
     form: Form = None,
-    json: bool = False,
+    json: JsonLines = False,
     host: Host = DEFAULTS,
 ) -> int:
     """Work off a run, or plan a file and apply it at once; the same command again goes on where it stopped.
@@ -92,11 +91,10 @@ async def apply(
         file: A run; or a file of updates as for plan: its run is kept beside it.
         yes: Do not ask.
         force: Write also what somebody else has changed since the plan.
-        replay: Send allocations again in doubt, with the same ids. EnKash documents no check of repeated ones.
+        replay: In doubt send allocations again, with the same ids. No document says that EnKash gives coins once then.
         allocate: FILE has allocations, as for plan.
         max_change: Refuse rows of a file that change an amount by more, such as 20% or 50.
         form: What FILE holds, if its name does not tell.
-        json: At the end, print one line of JSON for each row, then one for all.
     """
     is_run = _is_run(file)
     _refuse_without_terminal(yes=yes)
@@ -117,7 +115,7 @@ async def rollback(
     output: Output = None,
     yes: bool = False,
     force: bool = False,
-    json: bool = False,
+    json: JsonLines = False,
     host: Host = DEFAULTS,
 ) -> int:
     """Take a run back: plan what was there before as a new run, and apply that.
@@ -130,7 +128,6 @@ async def rollback(
         output: The new run's file; else RUN with the ending .rollback.run.
         yes: Do not ask.
         force: Take back also what somebody else has changed since.
-        json: At the end, print one line of JSON for each row, then one for all.
     """
     _refuse_without_terminal(yes=yes)
     done = Run.open(run)
@@ -140,13 +137,12 @@ async def rollback(
         return await _applied(back, coins, host, yes=yes, force=force, json=json)
 
 
-def show(run: str, /, *, status: State | None = None, json: bool = False) -> int:
+def show(run: str, /, *, status: State | None = None, json: JsonLines = False) -> int:
     """Show what became of a run's rows.
 
     Args:
         run: The run's file.
         status: Only rows of this status, one a line.
-        json: Print one line of JSON for each row, then one for all.
     """
     shown = Run.open(run)
     states = tuple(State) if status is None else (status,)

@@ -22,6 +22,7 @@ from enkash_coins.bulk.source import Source
 from enkash_coins.bulk.state import OK
 from enkash_coins.cli.exits import Exit, say
 from enkash_coins.cli.runs import code_of_run
+from enkash_coins.cli.settings import JsonLines
 from enkash_coins.cli.summary import print_json, show_run
 from enkash_coins.cli.watch import carry_out, on_signals, watched
 from enkash_coins.retry import RetryPolicy
@@ -80,14 +81,13 @@ async def sandbox(
 
 
 async def demo(
-    *, rows: Annotated[int, Parameter(validator=Number(gte=1))] = 1000, keep: bool = False, json: bool = False
+    *, rows: Annotated[int, Parameter(validator=Number(gte=1))] = 1000, keep: bool = False, json: JsonLines = False
 ) -> int:
     """See it all: start a sandbox, write a file of updates, plan and apply them, and check what came of it.
 
     Args:
         rows: How many updates.
         keep: Keep the files, to look at them.
-        json: Print one line of JSON for each row, then one for all.
     """
     from enkash_coins.sandbox import Fault, Sandbox
 

@@ -1,4 +1,4 @@
-"""Options that all commands share which talk to a host."""
+"""Options that commands share: how they print, and which host they talk to."""
 
 import asyncio
 import math
@@ -27,6 +27,9 @@ from enkash_coins.secret import Secret
 from enkash_coins.service import CoinEventService
 from enkash_coins.settings import checked_base_url, host_and_port
 
+Json = Annotated[bool, Parameter(help="Print one line of JSON.")]
+JsonLines = Annotated[bool, Parameter(help="At the end, print one line of JSON for each row, then one for all.")]
+
 
 @Parameter(name="*", group="Host")
 @attrs.frozen(kw_only=True)
@@ -39,8 +42,7 @@ class Host:
         concurrency: Requests in flight at most; else 32.
         rate: Requests per second at most; else no limit.
         retries: Further attempts after the first.
-        login_guard: File that guards the account against being locked by failed logins; else ENKASH_LOGIN_GUARD, or one
-            for each host in ~/.local/state/enkash-coins.
+        login_guard: File to guard against the account lock; else ENKASH_LOGIN_GUARD, or in ~/.local/state/enkash-coins.
         trust_env: Take the proxy from HTTPS_PROXY and NO_PROXY.
     """
 
@@ -82,8 +84,7 @@ class Host:
         token = await log_in(
             address, grant, user_agent="cli", timeout=self.timeout, rate=self.rate, trust_env=self.trust_env
         )
-        now = asyncio.get_running_loop().time()
-        return math.inf if token.expires_at is None else token.expires_at - now
+        return (token.expires_at or math.inf) - asyncio.get_running_loop().time()
 
     def _guard(self) -> LoginGuard:
         named = FileGuard(self.login_guard) if self.login_guard else guard_from_environment()
@@ -91,16 +92,13 @@ class Host:
             return named
         # One for each host, whatever the port: what gets locked is the account.
         host, _ = host_and_port(checked_base_url(self.address()))
+        state = os.environ.get("XDG_STATE_HOME", "")  # the XDG specification: not set, empty or relative is one
+        folder = Path(state if os.path.isabs(state) else "~/.local/state")  # noqa: PTH117  # a string as yet
         try:
-            return FileGuard(_state_folder() / f"login-{host.rstrip('.')}.json")
+            return FileGuard(folder / "enkash-coins" / f"login-{host.rstrip('.')}.json")
         except RuntimeError:  # what Path says when there is no home folder
             pass
         raise InvalidRequest(f"there is no home folder: --login-guard or {LOGIN_GUARD} must name a file")
-
-
-def _state_folder() -> Path:
-    state = os.environ.get("XDG_STATE_HOME", "")  # the XDG specification: not set, empty or relative is one
-    return Path(state if os.path.isabs(state) else "~/.local/state", "enkash-coins")  # noqa: PTH117  # a string as yet
 
 
 DEFAULTS = Host()
