@@ -1,20 +1,20 @@
-"""Row files: CSV or JSON Lines of updates or allocations, every row checked before any is sent."""
+"""What rows are: updates or allocations, every one checked before any is sent."""
 
-import csv
-import json
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import partial
 from pathlib import PurePath
 from typing import Any, Final
 
 import attrs
 
 from enkash_coins import endpoints
+from enkash_coins.bulk.forms import BadRow, Cells, csv_rows, json_rows, named, quoted
 from enkash_coins.bulk.source import BadFile, Source
 from enkash_coins.errors import InvalidRequest
-from enkash_coins.models import UNSET, CoinAllocation, CoinEventUpdate
+from enkash_coins.models import CoinAllocation, CoinEventUpdate
 
 Item = CoinEventUpdate | CoinAllocation
 #: What a row sets, by the fields' names; of the type that the field has.
@@ -22,62 +22,46 @@ Values = dict[str, int | str]
 
 _INTEGER = re.compile(r"-?[0-9]+")
 _LONGEST_INTEGER = 20
-_LONGEST_SHOWN = 80
 _SHOWN_PROBLEMS = 10
 
 
 @attrs.frozen
 class Kind:
-    """What the rows of a file are, as data.
+    """What the rows of a file are: their columns are the fields of what is sent.
 
     Attributes:
         name: of one row, as it is shown.
         key: the field that names a row.
-        columns: every accepted spelling of a column, and the field that it means.
-        required: fields that every row has.
-        any_of: fields of which every row has at least one.
         item: a row as what is sent.
         check: raises ``InvalidRequest`` for one that cannot be sent; the message begins with the field.
+        columns: every accepted spelling of a column, ours and the API's, and the field that it means.
+        required: fields that every row has.
     """
 
     name: str
     key: str
-    columns: Mapping[str, str]
-    required: tuple[str, ...]
-    any_of: tuple[str, ...]
     item: type[Any]
     check: Callable[[Any], object]
+    columns: dict[str, str] = attrs.field(init=False)
+    required: list[str] = attrs.field(init=False)
+
+    @columns.default
+    def _spellings(self) -> dict[str, str]:
+        names = [field.name for field in attrs.fields(self.item)]
+        return {spelling: name for name in names for spelling in (name, _camel_case(name))}
+
+    @required.default
+    def _without_default(self) -> list[str]:
+        return [field.name for field in attrs.fields(self.item) if field.default is attrs.NOTHING]
 
 
-def _spelled(**spellings: str) -> dict[str, str]:
-    """Each field under its own name and, if it has one, the API's."""
-    return {spelling: field for field, other in spellings.items() for spelling in (field, other)}
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
-UPDATES: Final = Kind(
-    "update",
-    "coin_config_id",
-    _spelled(
-        coin_config_id="coinConfigId",
-        amount="amount",
-        configuration="configuration",
-        company_id="companyId",
-        event="event",
-    ),
-    ("coin_config_id",),
-    ("amount", "configuration", "company_id", "event"),
-    CoinEventUpdate,
-    endpoints.check_update,
-)
-ALLOCATIONS: Final = Kind(
-    "allocation",
-    "request_id",
-    _spelled(company_id="companyId", event="event", user_id="userId", request_id="requestId"),
-    ("company_id", "event", "user_id"),
-    (),
-    CoinAllocation,
-    lambda allocation: endpoints.allocate(allocation, replay=False),
-)
+UPDATES: Final = Kind("update", "coin_config_id", CoinEventUpdate, endpoints.check_update)
+ALLOCATIONS: Final = Kind("allocation", "request_id", CoinAllocation, partial(endpoints.allocate, replay=False))
 KINDS: Final = {kind.name: kind for kind in (UPDATES, ALLOCATIONS)}
 
 
@@ -108,10 +92,6 @@ class Row:
     given: bool = True
 
 
-class _BadRow(ValueError):
-    """Why a row cannot be sent."""
-
-
 def integer(text: str) -> int:
     """An integer in ASCII digits; ``int()`` would also take ``1_0``, ``+1`` and digits of other scripts.
 
@@ -119,15 +99,10 @@ def integer(text: str) -> int:
         ValueError: the text is none.
     """
     if not _INTEGER.fullmatch(text):
-        raise ValueError(f"{_shown(text)} is not an integer")
+        raise ValueError(f"{quoted(text)} is not an integer")
     if len(text) > _LONGEST_INTEGER:
-        raise ValueError(f"{_shown(text)} is not an integer of 64 bits")
+        raise ValueError(f"{quoted(text)} is not an integer of 64 bits")
     return int(text)
-
-
-def format_of(path: str) -> Format | None:
-    """The format that a file's name tells, if it does."""
-    return _ENDINGS.get(PurePath(path).suffix.lower())
 
 
 class RowFile:
@@ -146,121 +121,85 @@ class RowFile:
         self.source = source
         self.kind = kind
         if form is None and source.path is not None:
-            form = format_of(source.path)
+            form = _ENDINGS.get(PurePath(source.path).suffix.lower())
             if form is None:
                 raise BadFile(f"{source.name}: its name must end in {', '.join(_ENDINGS)}, or --format say what it is")
         self.format = form or (Format.JSONL if source.first_character() in (b"{", b"[") else Format.CSV)
-        self._header: list[str] = []
 
     def __iter__(self) -> Iterator[Row]:
+        kind, name = self.kind, self.source.name
+        texts = self.format is Format.CSV
+        rows, check = (csv_rows, _header_problems) if texts else (json_rows, _column_problems)
         problems: list[str] = []
         count = 0
         try:
-            for line, found in self._csv() if self.format is Format.CSV else self._json():
+            for line, read in rows(self.source, partial(check, kind)):
                 count += 1
                 try:
-                    yield self._row(line, found)
-                except _BadRow as error:
-                    problems.append(f"{self.source.name}:{line}: {error}")
+                    yield _row(kind, line, read(), texts=texts)
+                except BadRow as error:
+                    problems.append(f"{name}:{line}: {error}")
                 except RecursionError:  # from reading it, or from showing what could just be read
-                    problems.append(f"{self.source.name}:{line}: is nested too deeply")
+                    problems.append(f"{name}:{line}: is nested too deeply")
         except BadFile as error:  # nothing after it can be read
             problems += error.problems
         if len(problems) > _SHOWN_PROBLEMS:
             more = len(problems) - _SHOWN_PROBLEMS
-            problems[_SHOWN_PROBLEMS:] = [f"{self.source.name}: and {more:,} problems more"]
+            problems[_SHOWN_PROBLEMS:] = [f"{name}: and {more:,} problems more"]
         if not problems and not count:
-            problems = [f"{self.source.name}: {'has a header, but no rows' if self._header else 'is empty'}"]
+            problems = [f"{name}: is empty"]
         if problems:
             raise BadFile(*problems)
-
-    def _csv(self) -> Iterator[tuple[int, list[str]]]:
-        reader = csv.reader(self.source.lines(), strict=True)
-        line = 1
-        try:
-            for cells in reader:
-                if cells and self._header:  # csv makes no cells of an empty line
-                    yield line, cells
-                elif cells:
-                    self._header = self._checked_header(cells, line)
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise BadFile(f"{self.source.name}:{line}: {_csv_problem(error)}") from None
-
-    def _json(self) -> Iterator[tuple[int, str]]:
-        return ((line, text) for line, text in enumerate(self.source.lines(), 1) if text.strip())
-
-    def _checked_header(self, cells: list[str], line: int) -> list[str]:
-        header = [cell.strip() for cell in cells]
-        problems = list(_column_problems(header, self.kind))
-        if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
-            problems = ["columns are to be separated by commas"]
-        elif (
-            not problems
-            and self.kind.any_of
-            and not any(self.kind.columns[name] in self.kind.any_of for name in header)
-        ):
-            problems = [f"has none of the columns {', '.join(self.kind.any_of)}"]
-        if problems:
-            raise BadFile(*(f"{self.source.name}:{line}: {problem}" for problem in problems))
-        return header
-
-    def _row(self, line: int, found: list[str] | str) -> Row:
-        kind = self.kind
-        if isinstance(found, str):
-            cells: Mapping[str, object] = _json_row(found, kind)
-        elif len(found) != len(self._header):
-            raise _BadRow(f"has {len(found)} cells, but the header has {len(self._header)}")
-        else:
-            cells = dict(zip(self._header, found, strict=True))
-        values: dict[str, Any] = {}
-        for column, cell in cells.items():
-            value = _cell(column, cell, kind) if self.format is Format.CSV else cell
-            if value is not None:
-                values[kind.columns[column]] = value
-            elif cell is None:
-                raise _BadRow(f"column {column}: is null; leave the key out to leave the value as it is")
-            elif kind.columns[column] in kind.required:
-                raise _BadRow(f"column {column}: is empty")
-        if kind.any_of and values.keys() == {kind.key}:
-            raise _BadRow("sets nothing: all that could be changed is left out")
-        given = kind.key in values
-        values.setdefault(kind.key, str(uuid.uuid4()))
-        try:
-            kind.check(kind.item(**values))
-        except InvalidRequest as error:
-            field, _, why = str(error).partition(": ")
-            (column,) = (name for name in cells if kind.columns[name] == field)
-            raise _BadRow(f"column {column}: {why}") from None
-        return Row(line, values.pop(kind.key), values, given)
 
 
 def row_of(item: Item, index: int, kind: Kind) -> Row:
     """An item of a program as a row; raises ``BadFile`` for one that cannot be sent."""
     if type(item) is not kind.item:
         raise BadFile(f"row {index}: is no {kind.item.__name__}")
-    fields = ((field.name, getattr(item, field.name)) for field in attrs.fields(type(item)))
-    values = {name: value for name, value in fields if value is not UNSET and value is not None}
-    given = kind.key in values
-    values.setdefault(kind.key, str(uuid.uuid4()))
     try:
-        kind.check(kind.item(**values))
+        values = attrs.asdict(item, recurse=False, filter=lambda field, value: value is not field.default)
+        return _checked(kind, index + 1, values)
     except InvalidRequest as error:
         raise BadFile(f"row {index}: {error}") from None
-    return Row(index + 1, values.pop(kind.key), values, given)
 
 
-def _cell(column: str, cell: object, kind: Kind) -> int | str | None:
-    text = str(cell).strip()
-    if not text:
-        return None
+def _checked(kind: Kind, line: int, values: dict[str, Any]) -> Row:
+    given = kind.key in values
+    values.setdefault(kind.key, str(uuid.uuid4()))
+    kind.check(kind.item(**values))
+    return Row(line, values.pop(kind.key), values, given)
+
+
+def _row(kind: Kind, line: int, cells: Cells, *, texts: bool) -> Row:
+    """The row that these cells make.
+
+    Args:
+        texts: whatever is meant, a cell is a text; an empty one leaves the value as it is.
+    """
+    values: dict[str, Any] = {}
+    for column, cell in cells.items():
+        field = kind.columns[column]
+        if cell is None:
+            raise BadRow(f"column {column}: is null; leave the key out to leave the value as it is")
+        if texts and not cell:
+            if field in kind.required:
+                raise BadRow(f"column {column}: is empty")
+            continue
+        try:
+            values[field] = integer(str(cell)) if texts and field == "amount" else cell
+        except ValueError as error:
+            raise BadRow(f"column {column}: {error}") from None
+    if values.keys() == {kind.key}:
+        raise BadRow("sets nothing: all that could be changed is left out")
     try:
-        return integer(text) if kind.columns[column] == "amount" else text
-    except ValueError as error:
-        raise _BadRow(f"column {column}: {error}") from None
+        return _checked(kind, line, values)
+    except InvalidRequest as error:
+        field, _, why = str(error).partition(": ")
+        (column,) = (name for name in cells if kind.columns[name] == field)
+        raise BadRow(f"column {column}: {why}") from None
 
 
-def _column_problems(names: list[str], kind: Kind) -> Iterator[str]:
+def _column_problems(kind: Kind, names: list[str]) -> Iterator[str]:
     """What is wrong with the columns, or keys, of a file."""
     seen: dict[str, str] = {}
     for number, name in enumerate(names, 1):
@@ -268,7 +207,7 @@ def _column_problems(names: list[str], kind: Kind) -> Iterator[str]:
         if not name:
             yield f"column {number}: has no name"
         elif field is None:
-            yield f"column {_named(name)}: is unknown; known are {', '.join(kind.columns)}"
+            yield f"column {named(name)}: is unknown; known are {', '.join(kind.columns)}"
         elif field in seen:
             yield f"column {name}: stands there twice" + (f", also as {seen[field]}" if seen[field] != name else "")
         else:
@@ -278,45 +217,8 @@ def _column_problems(names: list[str], kind: Kind) -> Iterator[str]:
             yield f"column {field}: is missing"
 
 
-def _csv_problem(error: csv.Error) -> str:
-    text = str(error)
-    if "unexpected end" in text:
-        return "has a quote that is never closed"
-    if "field limit" in text:
-        return f"has a cell longer than {csv.field_size_limit():,} characters: is a quote not closed?"
-    if "new-line" in text:
-        return "has a carriage return inside: lines are to end in \\n or \\r\\n"
-    return f"is not CSV: {text}"
-
-
-def _json_row(text: str, kind: Kind) -> dict[str, object]:
-    try:
-        found = json.loads(text, object_pairs_hook=_distinct)
-    except json.JSONDecodeError as error:
-        raise _BadRow(f"is not JSON: {error.msg} (character {error.colno})") from None
-    except ValueError as error:
-        if isinstance(error, _BadRow):
-            raise
-        raise _BadRow("has an integer of more than 64 bits") from None  # int() stops at 4,300 digits
-    if not isinstance(found, dict):
-        raise _BadRow("is not an object: in JSON Lines, every line is one")
-    for problem in _column_problems(list(found), kind):
-        raise _BadRow(problem)
-    return found
-
-
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _BadRow(f"column {_named(max(names, key=names.count))}: stands there twice")
-    return found
-
-
-def _named(column: str) -> str:
-    return column if column.isidentifier() and len(column) <= _LONGEST_SHOWN else _shown(column)
-
-
-def _shown(text: str) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[: _LONGEST_SHOWN - 1]}…"
+def _header_problems(kind: Kind, header: list[str]) -> Iterator[str]:
+    yield from _column_problems(kind, header)
+    if [kind.columns.get(name) for name in header] == [kind.key] == kind.required:
+        others = [field.name for field in attrs.fields(kind.item) if field.name != kind.key]
+        yield f"has none of the columns {', '.join(others)}"

@@ -3,12 +3,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
-from enkash_coins import UNSET
-from enkash_coins.bulk.rows import ALLOCATIONS, UPDATES, Format, Row, RowFile, integer
+from enkash_coins import UNSET, CoinAllocation, CoinEventUpdate
+from enkash_coins.bulk.rows import ALLOCATIONS, UPDATES, Format, Row, RowFile, integer, row_of
 from enkash_coins.bulk.source import BadFile, Source
 
 HEADER = b"coin_config_id,amount,configuration\n"
@@ -282,6 +282,16 @@ def test_bad_allocations_are_one_line(tmp_path: Path, content: bytes, problem: s
         list(RowFile(source, ALLOCATIONS))
     (found,) = caught.value.problems
     assert found.replace(str(path), path.name).startswith(problem)
+
+
+def test_none_in_an_update_is_refused() -> None:
+    """It is not taken for a field that is left out, neither by a call nor by a run."""
+    none: Any = None
+    with pytest.raises(BadFile, match=r"^row 3: amount: None is not an integer of 64 bits$"):
+        row_of(CoinEventUpdate("A", amount=none, event="E"), 3, UPDATES)
+    assert row_of(CoinEventUpdate("A", amount=0), 3, UPDATES) == Row(4, "A", {"amount": 0})
+    gift = CoinAllocation(company_id="C", event="E", user_id="U")
+    assert not row_of(gift, 0, ALLOCATIONS).given
 
 
 def test_format_may_be_said(tmp_path: Path, checked: Opener) -> None:
