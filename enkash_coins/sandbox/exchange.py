@@ -63,18 +63,22 @@ def disconnect(request: web.BaseRequest) -> web.StreamResponse:
 
 async def reply(request: web.BaseRequest, answer: Answer, fault: Fault | None = None) -> web.StreamResponse:
     """Send the answer, in the way that the fault asks for."""
-    kind = None if fault is None else fault.kind
-    if kind is FaultKind.MALFORMED:
-        answer = evolve(answer, status=200, body=b'{"payload": {"coinConfigId": "WCC')
     data = _render(request, answer)
-    if kind is FaultKind.CUT:
-        _send(request, data[: -len(answer.body) // 2])
-        return disconnect(request)
-    if fault is not None and kind is FaultKind.DRIP:
-        for byte in data:
-            _send(request, bytes((byte,)))
-            await asyncio.sleep(fault.seconds)
-        data = b""
+    match fault:
+        case Fault(kind=FaultKind.DISCONNECT_AFTER_APPLY):
+            return disconnect(request)
+        case Fault(kind=FaultKind.MALFORMED):
+            data = _render(request, evolve(answer, status=200, body=b'{"payload": {"coinConfigId": "WCC'))
+        case Fault(kind=FaultKind.CUT):
+            _send(request, data[: -len(answer.body) // 2])
+            return disconnect(request)
+        case Fault(kind=FaultKind.LATENCY, seconds=seconds):
+            await asyncio.sleep(seconds)
+        case Fault(kind=FaultKind.DRIP, seconds=seconds):
+            for byte in data:
+                _send(request, bytes((byte,)))
+                await asyncio.sleep(seconds)
+            data = b""
     return _send(request, data)
 
 

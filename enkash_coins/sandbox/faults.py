@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from enum import StrEnum
 from random import Random
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from enkash_coins.sandbox.answers import Answer, failure, page
 from enkash_coins.sandbox.routes import OPERATIONS
@@ -73,17 +73,9 @@ class Fault:
     on: str = field(default="*", kw_only=True)
     nth: Collection[int] | None = field(default=None, kw_only=True, converter=_numbers)
     probability: float | None = field(default=None, kw_only=True)
-    seconds: float = field(kw_only=True)
-    status: int = field(kw_only=True)
+    seconds: float = field(default=Factory(lambda self: _SECONDS.get(self.kind, 0), takes_self=True), kw_only=True)
+    status: int = field(default=Factory(lambda self: _STATUS.get(self.kind, 0), takes_self=True), kw_only=True)
     retry_after: float | str | None = field(default=None, kw_only=True)
-
-    @seconds.default
-    def _default_seconds(self) -> float:
-        return _SECONDS.get(self.kind, 0)
-
-    @status.default
-    def _default_status(self) -> int:
-        return _STATUS.get(self.kind, 0)
 
     def __attrs_post_init__(self) -> None:
         if self.on not in ("*", *OPERATIONS):

@@ -7,10 +7,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+import attrs
 from aiohttp import web
 
+from enkash_coins.password_grant import PasswordGrant
 from enkash_coins.sandbox.answers import Answer, failure
 from enkash_coins.sandbox.exchange import RawHeaders, SeenRequest, disconnect, reply
 from enkash_coins.sandbox.faults import Fault, FaultKind, choose
@@ -18,9 +20,6 @@ from enkash_coins.sandbox.limits import RateLimit
 from enkash_coins.sandbox.login import Credentials, Login
 from enkash_coins.sandbox.routes import route
 from enkash_coins.sandbox.world import HISTORY, Fields, World
-
-if TYPE_CHECKING:
-    from enkash_coins.password_grant import PasswordGrant
 
 _LOG = logging.getLogger("enkash_coins.sandbox")
 _WITH_BODY = frozenset({"update", "create", "allocate"})
@@ -107,12 +106,9 @@ class Sandbox:
         return f"http://{host}:{self.port}"
 
     @property
-    def auth(self) -> "PasswordGrant":
+    def auth(self) -> PasswordGrant:
         """A new grant with the right credentials."""
-        from enkash_coins.password_grant import PasswordGrant  # noqa: PLC0415  # the server alone needs nothing of the client
-
-        right = self._credentials
-        return PasswordGrant(right.client_id, right.client_secret, right.username, right.password)
+        return PasswordGrant(*attrs.astuple(self._credentials))
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -201,24 +197,16 @@ class Sandbox:
         headers = self._share(request.raw_headers)
         self.requests.append(SeenRequest(operation, request.method, request.raw_path, headers, body))
         serve = partial(self._serve, request.headers, operation, argument, body)
-        fault = choose(self.faults, operation, self.calls, self._dice) if self.faults else None
-        if fault is None:
-            answer = serve()
-        else:
-            match fault.kind:
-                case FaultKind.HANG:
-                    await asyncio.Event().wait()
-                case FaultKind.DISCONNECT_BEFORE_APPLY:
-                    return disconnect(request)
-                case FaultKind.APPLIED_LATE:
-                    self._serve_later(fault.seconds, serve)
-                    return disconnect(request)
-            answer = fault.answer() or serve()
-            match fault.kind:
-                case FaultKind.DISCONNECT_AFTER_APPLY:
-                    return disconnect(request)
-                case FaultKind.LATENCY:
-                    await asyncio.sleep(fault.seconds)
+        fault = choose(self.faults, operation, self.calls, self._dice)
+        match fault:
+            case Fault(kind=FaultKind.HANG):
+                await asyncio.Event().wait()
+            case Fault(kind=FaultKind.DISCONNECT_BEFORE_APPLY):
+                return disconnect(request)
+            case Fault(kind=FaultKind.APPLIED_LATE, seconds=seconds):
+                self._serve_later(seconds, serve)
+                return disconnect(request)
+        answer = (fault and fault.answer()) or serve()
         if self._latency:
             await asyncio.sleep(self._latency)
         return await reply(request, answer, fault)
