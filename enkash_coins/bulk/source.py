@@ -4,7 +4,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from typing import BinaryIO, Final, Self
+from typing import Final, Self
 
 STANDARD_INPUT: Final = "-"
 _LONGEST_LINE = 2**20
@@ -33,8 +33,11 @@ class Source:
         self.path = None if file == STANDARD_INPUT else file
         self.name = "stdin" if self.path is None else printable(file)
         self._begun: list[bytes] = []  # lines that were read to tell the format
+        if self.path is None and sys.stdin is None:
+            raise BadFile(f"{self.name}: standard input is closed")
         try:
-            self._file = _opened(self.path)
+            # A Path would lose the name as given; __exit__ closes it.
+            self._file = sys.stdin.buffer if self.path is None else open(file, "rb")  # noqa: PTH123, SIM115
             if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
                 self.path = None  # a pipe: its name tells nothing
         except OSError as error:
@@ -89,11 +92,3 @@ def printable(path: str) -> str:
 def reason(error: OSError) -> str:
     """Why the operating system refused, without the path and the number."""
     return (error.strerror or str(error)).lower()
-
-
-def _opened(path: str | None) -> BinaryIO:
-    if path is not None:
-        return open(path, "rb")  # noqa: PTH123  # a Path would lose the name as given; Source closes it
-    if sys.stdin is None:
-        raise OSError("standard input is closed")
-    return sys.stdin.buffer

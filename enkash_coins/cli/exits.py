@@ -36,7 +36,7 @@ def say(text: str) -> None:
     print(f"enkash-coins: {text}", file=sys.stderr)
 
 
-def code_of(error: Exception | str | None) -> Exit:
+def code_of(error: EnkashError) -> Exit:
     """The exit code for a call that ended with this error."""
     match error:
         case InvalidRequest():
