@@ -77,16 +77,14 @@ async def _bar(shown: Progress, console: Console) -> AsyncIterator[None]:
         draw()
 
 
-@asynccontextmanager
-async def plain_lines(shown: Progress, *, seconds: float = _PLAIN_LINE) -> AsyncIterator[None]:
+def plain_lines(shown: Progress, *, seconds: float = _PLAIN_LINE) -> AbstractAsyncContextManager[None]:
     """A line every few seconds."""
 
     def say() -> None:
         counts = ", ".join(f"{count:,} {state}" for state, count in shown.counts.items() if count)
         print(f"{shown.done:,} of {shown.counts.total():,} rows: {counts or 'none yet'}", file=sys.stderr)
 
-    async with _repeated(say, seconds):
-        yield
+    return _repeated(say, seconds)
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from base64 import b64decode
 from urllib.parse import parse_qs
 
 import orjson
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from enkash_coins.sandbox.answers import Answer, oauth_error
 
@@ -29,25 +29,23 @@ class Credentials:
     password: str = field(repr=False)
 
 
+@define(eq=False, kw_only=True)
 class Login:
     """Issues tokens, knows the valid ones, and locks the account after three failures in a row.
 
     Args:
-        credentials: the right ones.
+        right: the right credentials.
         life: seconds that a token is valid.
         claimed_life: what ``expires_in`` says; "absent" leaves it out.
         camel_case: whether the answer's fields are in camelCase.
     """
 
-    def __init__(
-        self, credentials: Credentials, *, life: float, claimed_life: float | str, camel_case: bool = False
-    ) -> None:
-        self._right = credentials
-        self._life = life
-        self._claimed_life = claimed_life
-        self._camel_case = camel_case
-        self._failures = 0
-        self._expiries: dict[str, float] = {}
+    _right: Credentials = field(kw_only=False)
+    _life: float
+    _claimed_life: float | str
+    _camel_case: bool = False
+    _failures: int = field(default=0, init=False)
+    _expiries: dict[str, float] = field(factory=dict, init=False)
 
     @property
     def locked(self) -> bool:
