@@ -133,7 +133,7 @@ async def rollback(
     done = Run.open(run)
     to = done.path.with_suffix(".rollback.run") if output is None else Path(output)
     async with host.connect() as coins:
-        back = await watched(partial(done.rollback, coins, to=to, timeout=host.timeout))
+        back = await watched(partial(done.rollback, coins, to=to))
         return await _applied(back, coins, host, yes=yes, force=force, json=json)
 
 
@@ -195,7 +195,7 @@ async def _applied(
     if not yes and not _confirmed(run):
         say(f"nothing was written; the plan is kept: {run.name}")
         return Exit.NOT_APPLIED
-    await carry_out(run, partial(run.apply, coins, force=force, replay=replay, timeout=host.timeout))
+    await carry_out(run, partial(run.apply, coins, force=force, replay=replay))
     return _told(run, json=json)
 
 
