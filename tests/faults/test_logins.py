@@ -1,11 +1,10 @@
-"""The bound that keeps the account from being locked: in every story, and in processes that are killed."""
+"""The bound that keeps the account from being locked, in every story; see ``test_login_kills.py`` for processes."""
 
 import asyncio
 import logging
 from collections import Counter
 from contextlib import suppress
 from itertools import product
-from pathlib import Path
 from typing import Final
 
 import orjson
@@ -21,10 +20,8 @@ from enkash_coins import (
     TimedOut,
     Token,
 )
-from enkash_coins.sandbox import Fault, Sandbox
-from tests.faults.cases import Cases, is_full
+from tests.faults.cases import is_full
 from tests.simulator.clock import VirtualClockLoop, run_virtual
-from tests.wire.test_shared_guard import go, grant, one, worker
 
 LIFE: Final = 70  # seconds of a token; longer than the pause between doubtful logins
 EVENTS: Final = ("ok", "refused", "timeout", "5xx", "not sent", "401 from the API", "expiry", "crash")
@@ -144,34 +141,3 @@ def test_every_story_of_an_account(first: str, tally: Counter[str], caplog: pyte
                 tally["logins: stories"] += 1
 
     run_virtual(run())
-
-
-@pytest.mark.parametrize("proven", [False, True], ids=["never proven", "proven"])
-async def test_processes_that_are_killed(*, proven: bool, tmp_path: Path, cases: Cases, tally: Counter[str]) -> None:
-    """However many processes share a file and are killed at whatever instant: two failed logins in all, and for
-    credentials that have worked two within a minute.
-    """
-    async with Sandbox(10) as sandbox:
-        for case, dice in cases(short=1, full=8):
-            path = tmp_path / f"guard-{case}.json"
-            if proven:
-                sandbox.faults.clear()
-                assert await one(sandbox, path) == "fine"
-            before = sandbox.calls["token"]
-            sandbox.faults[:] = [Fault("hang", on="token")]
-            for _ in range(20):
-                async with worker(sandbox, path) as first, worker(sandbox, path) as second:
-                    await asyncio.gather(go(first), go(second))
-                    await asyncio.sleep(dice.uniform(0.0, 0.5))
-                    for process in (first, second):
-                        with suppress(ProcessLookupError):  # it may have been suspended, and be at its end already
-                            process.kill()
-                            tally["logins: processes killed"] += 1
-                        await asyncio.sleep(dice.uniform(0.0, 0.2))
-                if (await grant(path).history()).doubtful >= 2:
-                    break
-            history = await grant(path).history()
-            assert await one(sandbox, path) == "LoginSuspended"
-            assert (history.doubtful, history.failed, history.proven) == (2, 2, proven)
-            assert sandbox.calls["token"] - before <= 2, "a login that was sent without having been charged"
-    assert not sandbox.locked
