@@ -1,10 +1,7 @@
 """Reading of answers: the one place where status and envelope become typed errors."""
 
 import time
-from contextlib import suppress
 from typing import Final
-
-import attrs
 
 from enkash_coins.codec import Unreadable, loads
 from enkash_coins.display import cut
@@ -42,22 +39,11 @@ _MAY_SAY_WHEN = frozenset({425, 429, 503})
 _SUPPORT_HEADERS = ("Date", "Content-Type", "Retry-After", "X-Request-Id", "X-Correlation-Id", "CF-Ray")
 
 
-@attrs.define
-class Envelope:
-    """``{"payload": …, "response_code": int, "response_message": str}``, around every answer but a token's."""
+def read_envelope(body: bytes) -> tuple[object, int, str]:
+    """What ``{"payload": …, "response_code": int, "response_message": str}`` holds; raises ``Unreadable``.
 
-    payload: object
-    code: int
-    message: str
-
-
-def read_envelope(body: bytes) -> Envelope:
-    """The envelope in a body; raises ``Unreadable``."""
-    return Envelope(*_payload_code_message(body))
-
-
-def _payload_code_message(body: bytes) -> tuple[object, int, str]:
-    """Sister products name the fields ``code`` and ``message``; both spellings are read."""
+    It is around every answer but a token's. Sister products say ``code`` and ``message``; both spellings are read.
+    """
     answer = loads(body)
     if type(answer) is not dict:
         raise Unreadable("is not an object")
@@ -77,12 +63,12 @@ def read_payload(response: Response, operation: str) -> object:
     if not 200 <= response.status < 300:
         raise api_error(response, operation)
     try:
-        payload, code, message = _payload_code_message(response.body)
+        payload, code, message = read_envelope(response.body)
     except Unreadable as error:
         reason = str(error)
     else:
         if code != 0:
-            raise _error(OperationFailed, response, operation, Envelope(payload, code, message))
+            raise _error(OperationFailed, response, operation, code, message)
         return payload
     raise malformed(response, operation, reason)
 
@@ -106,16 +92,16 @@ def api_error(response: Response, operation: str) -> ApiError:
         kind = ServerError
     else:
         kind = _BY_STATUS.get(status, ApiError)
-    envelope = None
-    with suppress(Unreadable):  # an error page of the CDN in front, say: the status is all there is
-        envelope = read_envelope(response.body)
-    return _error(kind, response, operation, envelope)
+    try:
+        _, code, message = read_envelope(response.body)
+    except Unreadable:  # an error page of the CDN in front, say: the status is all there is
+        return _error(kind, response, operation, None, None)
+    return _error(kind, response, operation, code, message)
 
 
-def _error(kind: type[ApiError], response: Response, operation: str, envelope: Envelope | None) -> ApiError:
+def _error(kind: type[ApiError], response: Response, operation: str, code: int | None, message: str | None) -> ApiError:
     status = response.status
-    message = cut(envelope.message) if envelope is not None else None
-    code = envelope.code if envelope is not None else None
+    message = None if message is None else cut(message)
     said = f"HTTP {status}" if kind is not OperationFailed else f"response_code {code}"
     # A 408 is the server's own time limit, and a status beyond HTTP's says nothing about what was done.
     doubtful = status == 408 or not 200 <= status < 600 or kind is ServerError

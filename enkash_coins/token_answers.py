@@ -47,7 +47,7 @@ def _said(body: bytes) -> str:
         if isinstance(answer, dict):
             reason = answer.get("error_description", answer.get("error"))
         if type(reason) is not str:
-            reason = read_envelope(body).message
+            _, _, reason = read_envelope(body)
     return f": {cut(reason)}" if reason and isinstance(reason, str) else ""
 
 
