@@ -165,29 +165,21 @@ def settled(places: Sequence[Place], found: Values, *, forced: bool = False) -> 
     first, last = places[0], places[-1]
     if first is last:
         return look(first.wanted, first.expected, found, forced=forced)
+    # What took effect, or may have; a company among it is never found, because it cannot be read back.
+    left = _wanted_by(place for place in places if place.state in (*OK, State.UNKNOWN))
     unclear = any(place.state is State.UNKNOWN for place in places[:-1])
-    company = any("company_id" in place.wanted for place in places)
-    if not (unclear or company) and _merged(places).items() <= found.items():
+    if not unclear and left.items() <= found.items():
         return Event.FOUND_WANTED
     ours = (
         forced
         or first.expected is None
         or all(
             found.get(name) in (first.expected.get(name), *(place.wanted.get(name) for place in places))
-            for name in comparable(_all_fields(places))
+            for name in comparable(_wanted_by(places))
         )
     )
     return Event.FOUND_EXPECTED if ours else Event.FOUND_OTHER
 
 
-def _merged(places: Iterable[Place]) -> Values:
-    """What rows leave together, of those that took effect or may have."""
-    merged: Values = {}
-    for place in places:
-        if place.state in (*OK, State.UNKNOWN):
-            merged |= comparable(place.wanted)
-    return merged
-
-
-def _all_fields(places: Iterable[Place]) -> Values:
+def _wanted_by(places: Iterable[Place]) -> Values:
     return {field: value for place in places for field, value in place.wanted.items()}

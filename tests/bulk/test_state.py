@@ -85,6 +85,12 @@ def test_rows_leave_something_behind_for_the_next_of_their_id(state: State, left
     assert left_by(Place(0, state, {"amount": 7}, {"amount": 5, "event": "A"}, {"amount": 9})) == left
 
 
+@pytest.mark.parametrize("state", [State.APPLIED, State.UNCHANGED, State.REJECTED, State.NOT_SENT])
+def test_who_knows_nothing_before_a_row_knows_nothing_behind_it(state: State) -> None:
+    """A row sets some of the fields: the others are what they were, whatever that is."""
+    assert left_by(Place(0, state, {"amount": 7}, None)) is None
+
+
 @pytest.mark.parametrize(
     ("states", "found", "event"),
     [
@@ -97,10 +103,43 @@ def test_rows_leave_something_behind_for_the_next_of_their_id(state: State, left
         ("applied unknown", 20, Event.FOUND_WANTED),
         ("unknown applied", 20, Event.FOUND_EXPECTED),  # nobody knows about the first: both once more, in order
         ("applied rejected", 10, Event.FOUND_WANTED),
+        ("applied applied", 5, Event.FOUND_EXPECTED),  # what was there before arrived late
+        ("applied unknown applied", 30, Event.FOUND_EXPECTED),  # nobody knows about the one in the middle
+        ("applied applied unknown", 30, Event.FOUND_WANTED),
     ],
 )
 def test_what_is_in_doubt_is_settled_by_reading(states: str, found: int, event: Event) -> None:
     """The value before, those of the run's own rows, and anybody else's are told apart."""
-    amounts = iter((10, 20))
+    amounts = iter((10, 20, 30))
     places = [Place(0, State(state), {"amount": next(amounts)}, {"amount": 5}) for state in states.split()]
     assert settled(places, {"amount": found}) is event
+    if event is Event.FOUND_OTHER:
+        assert settled(places, {"amount": found}, forced=True) is Event.FOUND_EXPECTED
+
+
+def two(first: Values, last: Values, expected: Values | None, *, state: State = State.APPLIED) -> list[Place]:
+    """Two rows of one id, of which the first was applied."""
+    return [Place(1, State.APPLIED, first, expected), Place(2, state, last, None)]
+
+
+@pytest.mark.parametrize(
+    ("places", "found", "event"),
+    [
+        (two({"amount": 7}, {"event": "B"}, {"amount": 5, "event": "A"}), {"amount": 7, "event": "B"}, "FOUND_WANTED"),
+        (
+            two({"amount": 7}, {"event": "B"}, {"amount": 5, "event": "A"}),
+            {"amount": 5, "event": "B"},
+            "FOUND_EXPECTED",
+        ),
+        (two({"amount": 7}, {"event": "B"}, {"amount": 5, "event": "A"}), {"amount": 7, "event": "C"}, "FOUND_OTHER"),
+        (two({"amount": 7}, {"amount": 9}, None), {"amount": 6}, "FOUND_EXPECTED"),
+        (two({"amount": 7}, {"company_id": "C"}, {"amount": 5}), {"amount": 7}, "FOUND_EXPECTED"),
+        (two({"amount": 7}, {"company_id": "C"}, {"amount": 5}, state=State.REJECTED), {"amount": 7}, "FOUND_WANTED"),
+        (two({"company_id": "C"}, {"amount": 7}, {"amount": 5}), {"amount": 6}, "FOUND_OTHER"),
+    ],
+)
+def test_rows_of_one_id_are_settled_together(places: list[Place], found: Values, event: str) -> None:
+    """Each field is what the last row that sets it left, or some were overtaken; one that sets the company is never
+    taken for done without proof.
+    """
+    assert settled(places, found) is Event[event]
