@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from enkash_coins import InvalidRequest, RetryPolicy, errors
 from enkash_coins.errors import ApiError, EnkashError
-from enkash_coins.retry import RetryBudget, backoff_delay, next_delay
+from enkash_coins.retry import RetryBudget, backoff_delay, checked_retry, next_delay
 
 POLICY = RetryPolicy(attempts=4, base=0.5, max_delay=20.0, max_wait=60.0)
 # Longest backoff after the first, second … failure, for the policy above.
@@ -223,3 +223,10 @@ def test_a_policy_without_sense_is_refused_by_name(name: str, bad: object) -> No
     make: Any = RetryPolicy
     with pytest.raises(InvalidRequest, match=rf"^RetryPolicy: {name}={re.escape(ascii(bad))} is not "):
         make(**{name: bad})
+
+
+@pytest.mark.parametrize("retry", [None, 3, "often", RetryPolicy], ids=repr)
+def test_what_is_no_policy_is_refused(retry: object) -> None:
+    """Not taken for none, or for the usual one."""
+    with pytest.raises(InvalidRequest, match=r"^retry is not a RetryPolicy$"):
+        checked_retry(retry)
