@@ -105,7 +105,7 @@ async def apply(
         while run is None:
             with suppress(AlreadyThere):
                 run = await watched(partial(planned, to=next(to)))
-        return await _applied(run, coins, host, yes=yes, force=force, replay=replay, json=json)
+        return await _applied(run, coins, yes=yes, force=force, replay=replay, json=json)
 
 
 async def rollback(
@@ -134,7 +134,7 @@ async def rollback(
     to = done.path.with_suffix(".rollback.run") if output is None else Path(output)
     async with host.connect() as coins:
         back = await watched(partial(done.rollback, coins, to=to))
-        return await _applied(back, coins, host, yes=yes, force=force, json=json)
+        return await _applied(back, coins, yes=yes, force=force, json=json)
 
 
 def show(run: str, /, *, status: State | None = None, json: JsonLines = False) -> int:
@@ -187,7 +187,7 @@ def _names(file: str) -> Iterator[Path]:
 
 
 async def _applied(
-    run: Run, coins: CoinEventService, host: Host, *, yes: bool, force: bool, replay: bool = False, json: bool
+    run: Run, coins: CoinEventService, *, yes: bool, force: bool, replay: bool = False, json: bool
 ) -> int:
     """Ask, apply and say what came of it."""
     if run.counts[State.UNREAD]:
