@@ -48,6 +48,22 @@ def test_interrupted_file_can_be_finished(start: Start, run: Command, number: si
         assert applied == [row for other, row in rows if other == name]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_plan_goes_on(start: Start, run: Command, number: signal.Signals) -> None:
+    """What was read before Ctrl-C is kept: the same command reads the rest, and no more."""
+    sandbox = start(200, latency=0.02)
+    rows = "".join(f"WCC{row:05},1000\n" for row in range(1, 201))
+    Path("u.csv").write_text(f"coin_config_id,amount\n{rows}", encoding="utf-8")
+    child = process("plan", "u.csv", "--concurrency", "4")
+    wait_for(sandbox, "get", 40)
+    child.send_signal(number)
+    done = ended(child)
+    assert (done.code, done.err) == (130, "enkash-coins: interrupted\n")
+    assert run("plan u.csv").code == 0
+    assert states("u.run") == {"planned": 200}
+    assert sandbox.calls["get"] <= 200 + 4
+
+
 def test_second_interrupt_ends_it_at_once(start: Start) -> None:
     """Rows that are never answered are unknown, those not sent are planned as before."""
     sandbox = start(faults=[Fault("hang", on="update")])
