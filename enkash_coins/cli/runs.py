@@ -49,12 +49,12 @@ async def plan(
 ) -> int:
     """Show what a file would change, and keep it as a run to be applied; writes nothing remotely.
 
-    The whole file is checked, and every configuration is read, before anything is planned. Interrupted, the same
-    command goes on.
+    FILE has coin_config_id, and any of amount, configuration, company_id, event; an empty cell leaves a value as it is.
+    All of it is checked, and every configuration is read, before anything is planned.
+    Interrupted, the same command goes on.
 
     Args:
-        file: CSV or JSON Lines; - for standard input. Columns: coin_config_id, and any of amount, configuration,
-            company_id, event. An empty cell leaves the value as it is.
+        file: CSV or JSON Lines; - for standard input.
         output: The run's file; else FILE with the ending .run.
         allocate: FILE has allocations: company_id, event, user_id, and maybe request_id.
         read: Without reading nothing is known of what is there, and there is no rollback.
@@ -84,8 +84,8 @@ async def apply(
 ) -> int:
     """Work off a run, or plan a file and apply it at once; the same command again goes on where it stopped.
 
-    Rows of one id are sent one after another, in the file's order. A request without a clear answer could still
-    arrive: when it cannot any more, --timeout seconds later, what it may have changed is read once again.
+    Rows of one id are sent one after another, in the file's order.
+    Where a request got no clear answer and may still arrive, it waits --timeout seconds, and reads once more.
 
     Args:
         file: A run; or a file of updates as for plan: its run is kept beside it.
@@ -120,8 +120,8 @@ async def rollback(
 ) -> int:
     """Take a run back: plan what was there before as a new run, and apply that.
 
-    Only where the configuration still holds what the run has left, which is known --timeout seconds after its last
-    request without a clear answer. company_id cannot be read, and is not taken back.
+    Only where the configuration still holds what the run has left. company_id cannot be read, and is not taken back.
+    Where a request of the run may still arrive, it waits first until --timeout seconds have passed.
 
     Args:
         run: The run's file.
