@@ -23,6 +23,8 @@ from enkash_coins.errors import LoginRefused, LoginSuspended
 from enkash_coins.service import CoinEventService
 
 _MAGIC = b"SQLite format 3\0"
+# What a plan may hold; a run that is there already may be applied, too, and in doubt.
+_PLANNED = set(State) - {State.UNREAD, State.REJECTED, State.NOT_SENT, State.DRIFTED}
 
 
 def _no_option(_: type, value: str) -> None:
@@ -66,7 +68,7 @@ async def plan(
         run = await watched(
             partial(Run.plan, file, coins, to=to, allocate=allocate, read=read, max_change=max_change, form=form)
         )
-    return _told(run, *OK, State.PLANNED, json=json)
+    return _told(run, *_PLANNED, json=json)
 
 
 async def apply(
