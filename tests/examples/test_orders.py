@@ -7,6 +7,7 @@ import signal
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,7 @@ async def test_workers_share_the_guard(tmp_path: Path) -> None:
         await until(lambda: len(workers(server)) == 2)
         for other in workers(server):
             os.kill(other, signal.SIGSTOP)  # so that the one under test accepts, and nobody else
+            await until(partial(is_stopped, other))
             async with aiohttp.ClientSession(server.url) as stranger:
                 for number in range(3):
                     status, body, _ = await order(stranger, str(number))
@@ -268,6 +270,12 @@ async def test_workers_share_the_guard(tmp_path: Path) -> None:
             os.kill(other, signal.SIGCONT)
         assert sandbox.calls["token"] == 1
         await server.stop()
+
+
+def is_stopped(process: int) -> bool:
+    """Whether a SIGSTOP has arrived, where the system tells."""
+    told = Path(f"/proc/{process}/stat")
+    return not told.exists() or ") T " in told.read_text("utf-8")
 
 
 def workers(server: Served) -> list[int]:
