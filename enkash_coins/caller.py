@@ -13,7 +13,15 @@ from enkash_coins.errors import EnkashError, RateLimited, ServiceClosed, TimedOu
 from enkash_coins.home import Home
 from enkash_coins.models import Attempt
 from enkash_coins.retry import RetryBudget, RetryPolicy, next_delay
-from enkash_coins.transport import NO_LIMITS, Limits, Request, Response, Transport, was_harmless
+from enkash_coins.transport import (
+    NO_LIMITS,
+    Limits,
+    Request,
+    Response,
+    Transport,
+    mark,
+    was_harmless,
+)
 from enkash_coins.waiting import pause
 
 T = TypeVar("T")
@@ -85,6 +93,8 @@ class Caller:
     ) -> Success[T] | EnkashError:
         """Perform one call; a failure is returned, complete with what is known of it.
 
+        A ``CancelledError`` is marked as harmless if no attempt can have taken effect.
+
         Args:
             patient: a 429 does not use up the attempts, as long as the client has successes every ``max_wait`` seconds.
         """
@@ -110,8 +120,7 @@ class Caller:
                 error = caught.with_traceback(None)
             except asyncio.CancelledError as cut_off:
                 _tell(options, request, attempts, cut_off)
-                if doubt or not was_harmless(cut_off):
-                    _log_doubt(endpoint, patient=patient)
+                _tell_cut_off(cut_off, endpoint, harmless=not doubt and was_harmless(cut_off), patient=patient)
                 raise
             else:
                 self._latest_success = clock()
@@ -127,9 +136,8 @@ class Caller:
                 break
             try:
                 await pause(delay, self._closing)
-            except asyncio.CancelledError:
-                if doubt:
-                    _log_doubt(endpoint, patient=patient)
+            except asyncio.CancelledError as cut_off:
+                _tell_cut_off(cut_off, endpoint, harmless=not doubt, patient=patient)
                 raise
             request.sent_at = clock()
         if error is None or (delay is not None and self._closing.is_set()):
@@ -222,8 +230,11 @@ def _tell(
             _log.exception("on_attempt raised")
 
 
-def _log_doubt(endpoint: Endpoint[T], *, patient: bool) -> None:
-    """Say what no exception will: whoever cancels a call does not get to see one of ours."""
+def _tell_cut_off(cut_off: asyncio.CancelledError, endpoint: Endpoint[T], *, harmless: bool, patient: bool) -> None:
+    """Say what no exception of ours will: whoever cancels a call does not get to see one."""
+    mark(cut_off, harmless=harmless)
+    if harmless:
+        return
     # Of a stream's updates, the stream itself tells the number; an allocation's id is not known to anybody else.
     if endpoint.request_id is not None:
         _log.warning("allocate cut off: it may have been applied; its request id is %s", endpoint.request_id)

@@ -115,13 +115,14 @@ class Transport(Protocol):
         ...
 
 
-def mark_harmless(cut_off: asyncio.CancelledError) -> None:
-    """Note that the request that was cut off cannot have taken effect."""
-    cut_off.add_note(_HARMLESS)
+def mark(cut_off: asyncio.CancelledError, *, harmless: bool = True) -> None:
+    """Note whether the request, or the call, that was cut off cannot have taken effect."""
+    if harmless != was_harmless(cut_off):
+        cut_off.add_note(_HARMLESS) if harmless else cut_off.__notes__.remove(_HARMLESS)
 
 
 def was_harmless(cut_off: BaseException | None) -> bool:
-    """Whether the request that was cut off is known not to have taken effect."""
+    """Whether the request, or the call, that was cut off is known not to have taken effect."""
     return _HARMLESS in getattr(cut_off, "__notes__", ())
 
 

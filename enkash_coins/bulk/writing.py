@@ -15,6 +15,7 @@ from enkash_coins.bulk.rows import ALLOCATIONS, UPDATES, Values
 from enkash_coins.bulk.state import ENDS, Event, look
 from enkash_coins.display import cut
 from enkash_coins.models import CoinAllocation, CoinEventUpdate, Outcome, OutcomeStatus
+from enkash_coins.transport import was_harmless
 
 _STALE = 15 * 60.0
 _BEHIND = 4_096  # outcomes that may wait for the disk
@@ -75,11 +76,16 @@ class Writes:
         self._under_way[todo.number] = todo
         wanted: dict[str, Any] = todo.wanted
         outcome: Outcome[Any, Any]
-        if self._kind is UPDATES:
-            outcome = await self._crew.rows.update(index, CoinEventUpdate(todo.id, **wanted))
-        else:
-            row = CoinAllocation(request_id=todo.id, **wanted)
-            outcome = await self._crew.rows.allocate(index, row, replay=self._crew.replay)
+        try:
+            if self._kind is UPDATES:
+                outcome = await self._crew.rows.update(index, CoinEventUpdate(todo.id, **wanted))
+            else:
+                row = CoinAllocation(request_id=todo.id, **wanted)
+                outcome = await self._crew.rows.allocate(index, row, replay=self._crew.replay)
+        except asyncio.CancelledError as cut_off:
+            if was_harmless(cut_off):
+                del self._under_way[todo.number]  # it is given back, and not in doubt
+            raise
         del self._under_way[todo.number]
         self._note(todo, outcome)
         if self._kind is ALLOCATIONS or len(self._ends) > _BEHIND:

@@ -6,7 +6,7 @@ from enkash_coins.answers import api_error
 from enkash_coins.errors import EnkashError, Unauthorized
 from enkash_coins.layers.pacing import Stale, Stamped
 from enkash_coins.tokens import Standing, Token, TokenSource
-from enkash_coins.transport import Request, Response, Transport, mark_harmless
+from enkash_coins.transport import Request, Response, Transport, mark
 
 _STALE_TOKENS = 3
 # Refusals that the API only gives to whoever it has let in.
@@ -88,7 +88,7 @@ class Auth:
 def _mark_unsent(failure: EnkashError | asyncio.CancelledError) -> None:
     """A failure to get a token means that the call itself was not sent."""
     if isinstance(failure, asyncio.CancelledError):
-        mark_harmless(failure)
+        mark(failure)
         return
     failure.maybe_applied = False
     failure._unsent = True  # noqa: SLF001  # a fact that only this layer knows

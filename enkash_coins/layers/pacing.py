@@ -9,7 +9,7 @@ import attrs
 from enkash_coins.errors import EnkashError, RateLimited, ServiceClosed
 from enkash_coins.home import Home
 from enkash_coins.retry_after import retry_after
-from enkash_coins.transport import Request, Response, Transport, mark_harmless
+from enkash_coins.transport import Request, Response, Transport, mark
 from enkash_coins.waiting import Turns, pause, wait_turn, wake_one
 
 _SAYS_WHEN = frozenset({425, 429, 503})
@@ -82,7 +82,7 @@ class Pacing:
             try:
                 await self._enter(flow, request)
             except asyncio.CancelledError as cut_off:
-                mark_harmless(cut_off)
+                mark(cut_off)
                 raise
         if isinstance(request, Stamped):
             request.original.sent_at = asyncio.get_running_loop().time()

@@ -15,7 +15,7 @@ from yarl import URL
 from enkash_coins.errors import ServiceClosed
 from enkash_coins.home import Home, Moved
 from enkash_coins.secret import Secret
-from enkash_coins.transport import LONG_SECRET, Request, Response, blacked_out, mark_harmless
+from enkash_coins.transport import LONG_SECRET, Request, Response, blacked_out, mark
 from enkash_coins.transports.connectors import Connector, TlsConnector
 from enkash_coins.transports.cookies import Jar
 from enkash_coins.transports.time_limit import TimeLimit
@@ -119,7 +119,7 @@ class AiohttpTransport:
         except asyncio.CancelledError as cut_off:
             if not limit.stop(span):
                 if not _left(body):
-                    mark_harmless(cut_off)
+                    mark(cut_off)
                 raise
             error = out_of_time(self._host, request.limits.timeout or self._timeout, left=_left(body))
         except Exception as caught:  # noqa: BLE001  # the seam's promise: nothing but EnkashError comes out

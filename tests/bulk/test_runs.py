@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate, InvalidRequest, LoginRefused, RetryPolicy
+from enkash_coins import (
+    Attempt,
+    CoinAllocation,
+    CoinEventService,
+    CoinEventUpdate,
+    InvalidRequest,
+    LoginRefused,
+    RetryPolicy,
+)
 from enkash_coins.bulk import AlreadyThere, BadFile, Run, State
 from enkash_coins.sandbox import Fault, Sandbox
 
@@ -487,3 +495,39 @@ async def test_stopped_run_is_consistent_and_goes_on(sandbox: Sandbox, coins: Co
     assert await run.apply(coins) == {State.APPLIED: 200}
     assert len(written(sandbox)) == 200
     run.stop("too late: nothing is under way")
+
+
+@pytest.mark.parametrize(
+    ("row", "doubtful", "state"),
+    [
+        (CoinEventUpdate(name(1), amount=10), False, State.PLANNED),
+        (CoinEventUpdate(name(1), amount=10), True, State.UNKNOWN),
+        (CoinAllocation(company_id="C1", event="signup", user_id="U1"), False, State.PLANNED),
+    ],
+)
+async def test_row_that_waits_when_it_is_cut_off_is_in_doubt_only_if_it_may_have_taken_effect(
+    sandbox: Sandbox, path: Path, row: CoinEventUpdate | CoinAllocation, doubtful: bool, state: State
+) -> None:
+    """Stopped twice in a storm of 429: what was refused each time is given back; what once had no answer is not."""
+    operation = "update" if isinstance(row, CoinEventUpdate) else "allocate"
+    refused = asyncio.Event()
+
+    def tell(attempt: Attempt) -> None:
+        if attempt.status == 429:
+            refused.set()
+
+    if doubtful:
+        sandbox.faults.append(Fault("disconnect_after_apply", on=operation, nth=1))
+    sandbox.faults.append(Fault("rate_limited", on=operation, retry_after=30))
+    async with CoinEventService.connect(
+        sandbox.base_url, auth=sandbox.auth, retry=RetryPolicy(base=0.001), on_attempt=tell
+    ) as coins:
+        run = await Run.plan([row], coins, to=path, allocate=operation == "allocate")
+        applying = asyncio.create_task(run.apply(coins, timeout=SHORT))
+        await refused.wait()
+        await asyncio.sleep(0)  # now it waits
+        run.stop("interrupted")
+        run.stop("interrupted")
+        await applying
+    assert states(run) == [state]
+    assert run.stopped

@@ -30,7 +30,7 @@ from enkash_coins.secret import Secret
 from enkash_coins.service import CoinEventService
 from enkash_coins.settings import checked_rate, checked_seconds, checked_width
 from enkash_coins.tokens import StaticToken, TokenSource
-from enkash_coins.transport import Headers, Request, Response, Transport, mark_harmless
+from enkash_coins.transport import Headers, Request, Response, Transport, mark
 from tests.simulator.fates import FINE, NOTHING_LEAVES, Decide, Fate, Lost, Seen
 
 _EPOCH: Final = 1_800_000_000  # what the server's calendar shows at second 0
@@ -205,7 +205,7 @@ class ModelledWire:
             outcome = await answer
         except asyncio.CancelledError as cut_off:
             if fate.reply in NOTHING_LEAVES:
-                mark_harmless(cut_off)
+                mark(cut_off)
             raise
         finally:
             limit.cancel()
