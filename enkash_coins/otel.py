@@ -24,6 +24,7 @@ from enkash_coins.endpoints import Endpoint
 from enkash_coins.errors import EnkashError
 from enkash_coins.models import Attempt
 from enkash_coins.service import CoinEventService, row_calls
+from enkash_coins.settings import host_and_port
 
 T = TypeVar("T")
 _Attributes = dict[str, str | int | float | bool]
@@ -67,7 +68,7 @@ def instrument(
     )
     view = coins.with_options()
     rows = row_calls(coins)
-    server: _Attributes = {} if rows.server is None else dict(zip(_SERVER, rows.server, strict=True))
+    server: _Attributes = dict(zip(_SERVER, host_and_port(rows.base_url), strict=True)) if rows.base_url else {}
     view._rows = attrs.evolve(rows, call=_traced(rows.call, tracer, duration, server))  # noqa: SLF001  # made for this
     return view
 

@@ -39,7 +39,7 @@ class RowCalls:
         options: of every call of this view.
         width: rows at once.
         wire_timeout: seconds for one attempt, unless the options say otherwise.
-        server: host and port, for telemetry and runs; ``None`` when not made by ``connect``.
+        base_url: without a slash at its end; empty when not made by ``connect``.
         streams: those at work.
     """
 
@@ -48,7 +48,7 @@ class RowCalls:
     options: CallOptions
     width: int
     wire_timeout: float = 30.0
-    server: tuple[str, int] | None = None
+    base_url: str = ""
     streams: set[OutcomeStream[Any, Any]] = attrs.field(factory=set)
 
     @property

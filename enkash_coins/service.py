@@ -26,7 +26,7 @@ from enkash_coins.models import (
 from enkash_coins.retry import RetryPolicy, checked_retry
 from enkash_coins.row_calls import RowCalls, with_request_id
 from enkash_coins.secret import Secret
-from enkash_coins.settings import checked_deadline, checked_seconds, checked_width, host_and_port
+from enkash_coins.settings import checked_base_url, checked_deadline, checked_seconds, checked_width
 from enkash_coins.stream import OutcomeStream
 from enkash_coins.tokens import TokenSource
 from enkash_coins.transport import Transport
@@ -120,8 +120,9 @@ class CoinEventService:
             raise transport
         service = cls(transport, retry=retry, concurrency=concurrency)
         call_options = CallOptions(retry, deadline=checked_deadline(deadline), on_attempt=on_attempt)
-        server = host_and_port(address.reveal())
-        service._rows = attrs.evolve(service._rows, options=call_options, wire_timeout=timeout, server=server)
+        # Without a secret: what has a user, or a query, was refused.
+        url = checked_base_url(address.reveal())
+        service._rows = attrs.evolve(service._rows, options=call_options, wire_timeout=timeout, base_url=url)
         return service
 
     @classmethod

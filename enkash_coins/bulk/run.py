@@ -39,7 +39,7 @@ class Run:
 
     Attributes:
         path: the file.
-        facts: what is kept of its plan: kind of its rows, host, digest of the input, whether it was read.
+        facts: what is kept of its plan: kind of its rows, base URL, digest of the input, whether it was read.
         counts: rows by state, as far as the last call saw them.
         ended_by: why the last call did not work on all rows: an exception, or words; ``None`` if it did.
         stopped: whether the last call was stopped.
@@ -121,7 +121,7 @@ class Run:
         refused = refusal(max_change)
         if max_change is not None and not reads:
             raise InvalidRequest("max_change: amounts are compared with what was read, and nothing is")
-        facts = {"kind": kind.name, "host": _host(coins), "reads": "yes" if reads else "no"}
+        facts = {"kind": kind.name, "base_url": row_calls(coins).base_url, "reads": "yes" if reads else "no"}
         facts["max_change"] = max_change or ""
         with checked(rows, kind, form) as every:
             expecting = ((row, None) for row in every)
@@ -295,11 +295,6 @@ class Run:
         return False
 
     def _refuse_other_host(self, coins: CoinEventService) -> None:
-        if self.facts["host"] != _host(coins):
-            raise BadFile(f"{self.name}: was planned for {self.facts['host']}, and not for {_host(coins)}")
-
-
-def _host(coins: CoinEventService) -> str:
-    """Where a service leads to; nothing for one that is not made by ``connect``."""
-    server = row_calls(coins).server
-    return "" if server is None else "{}:{}".format(*server)
+        planned, other = self.facts["base_url"], row_calls(coins).base_url
+        if planned != other:
+            raise BadFile(f"{self.name}: was planned for {planned}, and not for {other}")

@@ -204,7 +204,7 @@ async def _applied(
 def _confirmed(run: Run) -> bool:
     """Whether the user agrees."""
     show_run(run)
-    print(f"Write to {run.facts['host']}? [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"Write to {run.facts['base_url']}? [y/N] ", end="", file=sys.stderr, flush=True)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the event loop's would wait for the answer
     try:
         return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -398,8 +398,8 @@ async def test_request_id_that_stands_twice_is_refused(coins: CoinEventService, 
     assert files(path) == []
 
 
-async def test_run_belongs_to_its_host(coins: CoinEventService, path: Path) -> None:
-    """A plan for one host is not written to another."""
+async def test_run_belongs_to_its_host(sandbox: Sandbox, coins: CoinEventService, path: Path) -> None:
+    """A plan for one host, or for one of the APIs there, is not written to another."""
     run = await Run.plan(updates((1, 10)), coins, to=path)
     async with Sandbox() as other, CoinEventService.connect(other.base_url, auth=other.auth) as elsewhere:
         with pytest.raises(BadFile, match=r"was planned for .* and not for"):
@@ -407,6 +407,9 @@ async def test_run_belongs_to_its_host(coins: CoinEventService, path: Path) -> N
         with pytest.raises(BadFile, match=r"was planned for .* and not for"):
             await run.rollback(elsewhere, to=path.with_name("b.run"))
         assert other.calls == {}
+    async with CoinEventService.connect(f"{sandbox.base_url}/other", auth=sandbox.auth) as elsewhere:
+        with pytest.raises(BadFile, match=r"was planned for http.*, and not for http.*/other"):
+            await run.apply(elsewhere)
 
 
 async def test_one_process_at_a_time(sandbox: Sandbox, coins: CoinEventService, path: Path) -> None:

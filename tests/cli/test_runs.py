@@ -231,7 +231,7 @@ def test_consent_applies(five: Sandbox, run: Command, terminal: Callable[..., No
     terminal(lambda: answer)
     done = run("apply u.csv")
     assert done.err.startswith("u.run: 2 updates of 1 configuration\n  2 planned\n")
-    assert f"Write to 127.0.0.1:{five.port}? [y/N] " in done.err
+    assert f"Write to http://127.0.0.1:{five.port}? [y/N] " in done.err
     assert five.calls["update"] == 2
 
 
@@ -289,7 +289,7 @@ def test_another_host_is_refused(five: Sandbox, run: Command, start: Start) -> N
     other = start()
     done = run("apply u.run --yes")
     assert done.code == 2
-    assert f"u.run: was planned for 127.0.0.1:{five.port}, and not for 127.0.0.1:{other.port}" in done.err
+    assert f"u.run: was planned for http://127.0.0.1:{five.port}, and not for http://127.0.0.1:{other.port}" in done.err
     assert other.calls == {}
 
 
