@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import sqlite3
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -33,14 +35,16 @@ async def loaded(writer: Writer, rows: Iterable[Expecting], facts: dict[str, str
         facts: gets the digest of the rows.
     """
     hashed = _hashed(rows, facts, writer)
-    known = await writer.post(lambda db: None if ledger.is_empty(db) else ledger.check(db, writer.path))
-    if known is None:
-        state = State.UNREAD if facts["reads"] == "yes" else State.PLANNED
-        await writer.post(lambda db: ledger.load(db, hashed, facts, state))
-    else:
-        for _ in hashed:
-            pass
-    return known
+
+    def fill(db: sqlite3.Connection) -> dict[str, str] | None:
+        if ledger.is_empty(db):
+            ledger.load(db, hashed, facts, State.UNREAD if facts["reads"] == "yes" else State.PLANNED)
+            return None
+        known = ledger.check(db, writer.path)
+        deque(hashed, maxlen=0)
+        return known
+
+    return await writer.post(fill)
 
 
 def _hashed(rows: Iterable[Expecting], facts: dict[str, str], writer: Writer) -> Iterator[Expecting]:
