@@ -7,6 +7,7 @@ Allocate Coins to User) and "Point Management" (balance).
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 import attrs
@@ -95,19 +96,16 @@ def check_update(update: CoinEventUpdate) -> str:
     return id_
 
 
-def _config_reader(operation: str) -> Callable[[Response], CoinEventConfig]:
-    def read(response: Response) -> CoinEventConfig:
-        payload = read_payload(response, operation)
-        try:
-            return read_config(payload)
-        except Unreadable as error:
-            reason = str(error)
-        raise malformed(response, operation, reason)
-
-    return read
+def _read(operation: str, response: Response) -> CoinEventConfig:
+    payload = read_payload(response, operation)
+    try:
+        return read_config(payload)
+    except Unreadable as error:
+        reason = str(error)
+    raise malformed(response, operation, reason)
 
 
-_read_get, _read_update, _read_create = _config_reader("get"), _config_reader("update"), _config_reader("create")
+_read_get, _read_update, _read_create = partial(_read, "get"), partial(_read, "update"), partial(_read, "create")
 
 
 @_of("get")

@@ -224,12 +224,12 @@ class OutcomeStream(Generic[Item, Result]):
             self._page = None
             if self._pages is None:
                 self._end(None)
-            return None
         except Exception as error:  # noqa: BLE001  # the caller's own; iteration raises it
             self._end(error)
-            return None
-        self._pulled += 1
-        return self._pulled - 1, item
+        else:
+            self._pulled += 1
+            return self._pulled - 1, item
+        return None
 
     async def _turn_page(self) -> None:
         """Get more rows from an async iterable, which one worker at a time may ask."""
