@@ -109,6 +109,7 @@ class Caller:
         attempts = 0
         doubt = False
         error: EnkashError | None = None
+        response: Response | None = None
         delay: float | None = None
         while not self._closing.is_set():
             attempts += 1
@@ -117,7 +118,8 @@ class Caller:
                 value = endpoint.read(response)
             except EnkashError as caught:
                 # Frames of a traceback hold the answer, and this one the error: a ring of megabytes for the collector.
-                error = caught.with_traceback(None)
+                # From 3.12 on asyncio.timeout leaves one of its own, which holds this frame.
+                error, response = caught.with_traceback(None), None
             except asyncio.CancelledError as cut_off:
                 _tell(options, request, attempts, cut_off)
                 _tell_cut_off(cut_off, endpoint, harmless=not doubt and was_harmless(cut_off), patient=patient)
