@@ -94,8 +94,8 @@ BUGS: Final = (
     ),
     Bug(
         "a cancelled write in doubt kept from the log",
-        "if doubt or not was_harmless(cut_off):",
-        "if doubt:",
+        "harmless=not doubt and was_harmless(cut_off)",
+        "harmless=not doubt",
         (SIMULATION,),
     ),
     Bug(
