@@ -69,7 +69,10 @@ async def settle_late(crew: Crew, *, every: bool = False) -> bool:
         await crew.wait(until - time.time())
         if crew.ended_by is None:
             await settle(crew, partial(ledger.ids_in_doubt, every=every), due=True)
-    return crew.ended_by is None and await crew.writer.post(partial(ledger.count, state=State.PLANNED)) > 0
+    again = crew.ended_by is None and await crew.writer.post(partial(ledger.count, state=State.PLANNED)) > 0
+    if not (again or every or crew.ended_by) and await crew.writer.post(ledger.latest_arrival) is not None:
+        crew.end("not all that may have arrived late could be read")
+    return again
 
 
 def is_no(outcome: Outcome[str, CoinEventConfig]) -> bool:

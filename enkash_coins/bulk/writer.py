@@ -110,3 +110,4 @@ def _deliver(done: list[tuple[_Job, Any]], failure: Exception | None) -> None:
             job.future.set_result(result)
         else:
             job.future.set_exception(failure)
+            job.future.exception()  # asyncio need not complain if nobody waits: all that comes after it fails as well

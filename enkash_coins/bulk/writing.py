@@ -14,6 +14,7 @@ from enkash_coins.bulk.reading import is_no, seen
 from enkash_coins.bulk.rows import ALLOCATIONS, UPDATES, Values
 from enkash_coins.bulk.state import ENDS, Event, look
 from enkash_coins.display import cut
+from enkash_coins.errors import NotFound
 from enkash_coins.models import CoinAllocation, CoinEventUpdate, Outcome, OutcomeStatus
 from enkash_coins.transport import was_harmless
 
@@ -94,11 +95,13 @@ class Writes:
 
     def _end_of(self, todo: Todo, outcome: Outcome[Any, Any]) -> End:
         event = ENDS[outcome.status]
-        if todo.late is not None and self._kind is ALLOCATIONS and event is not Event.APPLIED:
+        if todo.late is not None and event in (Event.REJECTED, Event.NOT_SENT):
             event = Event.CUT_OFF  # a definite no to the repetition says nothing about the first time
         doubt = outcome.late_risk or event is Event.CUT_OFF
         found = seen(outcome.result) if event is Event.MISMATCHED and outcome.result is not None else None
-        late = self._crew.late() if doubt else todo.late if todo.repeated else None  # what was late before still is
+        late = (
+            self._crew.late() if doubt else (todo.late or None) if todo.repeated else None
+        )  # what was late before still is
         return End(
             todo, event, outcome.attempts, late, None if outcome.error is None else cut(outcome.error.args[0]), found
         )
@@ -144,14 +147,14 @@ class Writes:
         if todo.repeated and self._kind is not ALLOCATIONS:
             event = await self._writer.post(lambda db: ledger.prepare(db, todo, forced=self._crew.forced))
             if event is Event.FOUND_OTHER:
-                found, reason = todo.expected, "an earlier row of this id was not written"
+                found, reason = todo.expected, "another row of this id was not written"
         if event is Event.FOUND_EXPECTED and self._is_stale(todo):
             outcome = await self._crew.rows.get(index, todo.id)
             if outcome.result is not None:
                 found = seen(outcome.result)
                 event = look(todo.wanted, todo.expected, found)
                 todo.read_at = time.time()
-            elif is_no(outcome):
+            elif is_no(outcome) and (todo.late is None or isinstance(outcome.error, NotFound)):
                 event, reason = Event.FOUND_NOTHING, cut(str(outcome.error))
             else:
                 event = None

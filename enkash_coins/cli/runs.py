@@ -228,7 +228,7 @@ def code_of_run(run: Run, *well: State) -> int:
     """
     if run.stopped:  # all rows may be applied, and one still be overwritten by what arrives late
         return Exit.INTERRUPTED
-    if all(state in (well or OK) for state, count in run.counts.items() if count):
+    if run.ended_by is None and all(state in (well or OK) for state, count in run.counts.items() if count):
         return Exit.WELL
     if isinstance(run.ended_by, LoginRefused | LoginSuspended):
         return code_of(run.ended_by)

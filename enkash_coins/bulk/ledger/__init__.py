@@ -1,14 +1,12 @@
 """The ledger of a run: one SQLite file. All SQL is in here, as functions that the writer's thread performs."""
 
-from enkash_coins.bulk.ledger.fields import Counts, End, Record, Todo
+from enkash_coins.bulk.ledger.fields import Counts, End, Record, Todo, counts
 from enkash_coins.bulk.ledger.file import check, connect, create, is_empty, load, remove_if_empty, told
 from enkash_coins.bulk.ledger.readings import again, force, hold, not_found, plan, replay, resume, settle
 from enkash_coins.bulk.ledger.views import (
     count,
-    counts,
     examples,
     ids_in_doubt,
-    ids_unknown,
     ids_unread,
     latest_arrival,
     numbers,
@@ -35,7 +33,6 @@ __all__ = [
     "force",
     "hold",
     "ids_in_doubt",
-    "ids_unknown",
     "ids_unread",
     "is_empty",
     "latest_arrival",

@@ -17,9 +17,10 @@ PLACE: Final = "number, state, wanted, coalesce(expected, before), found"
 AGAIN: Final = tuple(state for state in State if Event.AGAIN in TRANSITIONS[state] if state not in OK)
 FAILED: Final = tuple(state for state in AGAIN if state is not State.UNKNOWN)
 PAGE: Final = 500
-# A late arrival of an id's only row repeats what is there.
-DOUBT: Final = "(state = 'unknown' OR (late IS NOT NULL AND repeated))"
-LATE: Final = "(state = 'unknown' OR late IS NOT NULL)"
+# A late arrival of an id's only row repeats what is there. A planned row of 0 was applied before: nothing of that will
+# arrive, but a definite no to its repetition does not say that nothing took effect.
+DOUBT: Final = "(state = 'unknown' OR (late > 0 AND repeated))"
+LATE: Final = "(state = 'unknown' OR late > 0)"
 
 
 @attrs.define
@@ -65,6 +66,12 @@ class Record:
     attempts: int
     late: float | None
     reason: str | None
+
+
+def counts(db: sqlite3.Connection, condition: str = "TRUE", *arguments: object) -> Counts:
+    """Rows by state."""
+    rows = db.execute(f"SELECT state, count(*) FROM row WHERE {condition} GROUP BY state", arguments)  # noqa: S608  # ours
+    return Counter({State(state): count for state, count in rows})
 
 
 def places_where(db: sqlite3.Connection, condition: str, *arguments: object) -> list[Place]:

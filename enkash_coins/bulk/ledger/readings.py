@@ -3,13 +3,16 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 from enkash_coins.bulk.ledger.fields import (
     AGAIN,
     FAILED,
+    LATE,
     PAGE,
     Counts,
     as_text,
+    counts,
     listed,
     places_where,
     values_of,
@@ -17,6 +20,8 @@ from enkash_coins.bulk.ledger.fields import (
 )
 from enkash_coins.bulk.rows import Values
 from enkash_coins.bulk.state import TRANSITIONS, Event, State, after, comparable, left_by, look, settled
+
+_MARKED: Final = "late = CASE WHEN state IN ('applied', 'mismatched') THEN coalesce(late, 0) ELSE late END"
 
 
 def plan(
@@ -59,8 +64,7 @@ def not_found(db: sqlite3.Connection, id_: str, reason: str, *, gone: bool) -> C
         changed = db.execute(
             "UPDATE row SET state = ?, reason = ?, late = NULL WHERE id = ? AND state = ?", (end, reason, id_, state)
         ).rowcount
-        moved += Counter({end: changed})
-        moved[state] -= changed
+        moved.update({end: changed, state: -changed})
     return moved
 
 
@@ -86,10 +90,13 @@ def again(db: sqlite3.Connection) -> None:
     while ids := db.execute(query, (last,)).fetchall():
         for id_, first in ids:
             places = places_where(db, "id = ? AND number >= ? AND (tries > 0 OR state = 'unchanged')", id_, first)
-            reopen(db, id_, first, left_by(places[-1]) or places[0].expected)
+            # What was seen when rows were planned again and not sent since; what the plan expected is a guess by now.
+            seen = "id = ? AND number >= ? AND state = 'planned' AND expected IS NOT NULL ORDER BY number LIMIT 1"
+            known = [place.expected for place in places_where(db, seen, id_, first)] or [left_by(places[-1])]
+            reopen(db, id_, first, known[0] or places[0].expected)
         last = ids[-1][0]
     there = "expected = CASE state WHEN 'mismatched' THEN found ELSE expected END"
-    db.execute(f"UPDATE row SET {there}, state = 'planned', found = NULL, reason = NULL WHERE {failed}")  # noqa: S608  # ours
+    db.execute(f"UPDATE row SET {there}, state = 'planned', found = NULL, reason = NULL, {_MARKED} WHERE {failed}")  # noqa: S608  # ours
 
 
 def replay(db: sqlite3.Connection) -> None:
@@ -113,14 +120,17 @@ def force(db: sqlite3.Connection) -> None:
     )
 
 
-def settle(db: sqlite3.Connection, id_: str, found: Values, *, due: bool, forced: bool) -> None:
+def settle(db: sqlite3.Connection, id_: str, found: Values, *, due: bool, forced: bool) -> Counts:
     """Compare what is in doubt of an id with its configuration.
 
     Args:
         due: nothing can arrive late any more.
     """
-    doubt = "SELECT min(number) FROM row WHERE id = ? AND (state = 'unknown' OR late IS NOT NULL)"
+    doubt = f"SELECT min(number) FROM row WHERE id = ? AND {LATE}"  # noqa: S608  # ours
+    before = counts(db, "id = ?", id_)
     places = places_where(db, f"id = ? AND number >= ({doubt}) AND state NOT IN ('planned', 'unread')", id_, id_)
+    if due:
+        db.execute("UPDATE row SET late = NULL WHERE id = ? AND late > 0", (id_,))
     if len(places) > 1 or (places and places[0].state is State.UNKNOWN):
         event = settled(places, found, forced=forced)
         if event is Event.FOUND_EXPECTED:
@@ -136,16 +146,17 @@ def settle(db: sqlite3.Connection, id_: str, found: Values, *, due: bool, forced
                         "UPDATE row SET state = ?, reason = NULL, found = ? WHERE number = ?",
                         (after(place.state, event), other, place.number),
                     )
-    if due:
-        db.execute("UPDATE row SET late = NULL WHERE id = ? AND state <> 'unknown'", (id_,))
+    moved = counts(db, "id = ?", id_)
+    moved.subtract(before)
+    return moved
 
 
 def reopen(db: sqlite3.Connection, id_: str, first: int, expected: Values | None) -> None:
     """Plan the rows of an id again from the first one on; those that planning ended stay ended."""
     tried = f"tries > 0 AND state IN {listed((*AGAIN, State.APPLIED))}"
     db.execute(
-        "UPDATE row SET state = 'planned', expected = NULL, found = NULL, reason = NULL"  # noqa: S608  # ours
-        f" WHERE id = ? AND number >= ? AND (state = 'unchanged' OR {tried})",
+        f"UPDATE row SET state = 'planned', expected = NULL, found = NULL, reason = NULL, {_MARKED}"  # noqa: S608  # ours
+        f" WHERE id = ? AND number >= ? AND (state IN ('unchanged', 'planned') OR {tried})",
         (id_, first),
     )
     db.execute("UPDATE row SET expected = ? WHERE number = ?", (as_text(expected), first))

@@ -1,20 +1,12 @@
 """What is to be known of a run; nothing here changes it."""
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from enkash_coins.bulk.ledger.fields import DOUBT, LATE, PAGE, Counts, Record, listed, values_of, values_or_none
+from enkash_coins.bulk.ledger.fields import DOUBT, LATE, PAGE, Record, listed, values_of, values_or_none
 from enkash_coins.bulk.rows import Row, Values
 from enkash_coins.bulk.state import OK, State, comparable
-
-
-def counts(db: sqlite3.Connection) -> Counts:
-    """Rows by state."""
-    return Counter(
-        {State(state): count for state, count in db.execute("SELECT state, count(*) FROM row GROUP BY state")}
-    )
 
 
 def count(db: sqlite3.Connection, state: State) -> int:
@@ -43,11 +35,6 @@ def ids_in_doubt(db: sqlite3.Connection, beyond: str, *, every: bool = False) ->
         every: also where it could only repeat what is there, which matters once that is taken back.
     """
     return _ids(db, beyond, LATE if every else DOUBT)
-
-
-def ids_unknown(db: sqlite3.Connection, beyond: str) -> list[str]:
-    """The next ids of which it is not known whether a request was applied."""
-    return _ids(db, beyond, "state = 'unknown'")
 
 
 def _ids(db: sqlite3.Connection, beyond: str, condition: str) -> list[str]:
@@ -95,7 +82,7 @@ def undoing(db: sqlite3.Connection) -> Iterator[tuple[Row, Values | None]]:
     """The rows that take a run back: for each id the first before-image, and what the run has left."""
     touched = (*OK, State.MISMATCHED, State.UNKNOWN)
     query = (
-        "SELECT id, line, before, wanted, state, found, tries, expected FROM row WHERE before IS NOT NULL"
+        "SELECT id, line, before, wanted, state, found, tries, expected, late FROM row WHERE before IS NOT NULL"
         " ORDER BY id, number"
     )
     for id_, rows in groupby(db.execute(query), key=lambda row: str(row[0])):
@@ -104,12 +91,13 @@ def undoing(db: sqlite3.Connection) -> Iterator[tuple[Row, Values | None]]:
         left: Values = {}
         there: Values = {}  # before rows that are to be sent again: what they left the first time, if anything
         line = 0
-        for _, line, before, wanted, state, found, tries, expected in rows:  # noqa: B007  # the last one's line is used
+        for _, line, before, wanted, state, found, tries, expected, late in rows:  # noqa: B007  # the last one's line is used
             image = image or values_of(before)
             fields = comparable(values_of(wanted))
             if tries and state == State.PLANNED:
                 there = there or values_or_none(expected) or {}
-                changed = {name: there[name] for name in fields if there.get(name, image[name]) != image[name]}
+                known = (image if late is None else fields) | there  # of one that was applied before: what it has set
+                changed = {name: known[name] for name in fields if known[name] != image[name]}
                 target |= {name: image[name] for name in changed}
                 left |= changed
             elif tries and state in touched:

@@ -4,12 +4,20 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 import orjson
 
 from enkash_coins.bulk.ledger.fields import Counts, End, Todo, as_text, places_where
 from enkash_coins.bulk.rows import Values
 from enkash_coins.bulk.state import OK, Event, State, after, left_by, look
+
+# What a row finds there is left by the one before it of its id; one that was never sent has left nothing. Behind one
+# that is yet to be written none is to be sent, whatever stands between them.
+_BEFORE_IT: Final = (
+    "id = ? AND number < ? ORDER BY state IN ('unread', 'planned', 'sent') DESC,"
+    " tries = 0 AND state IN ('rejected', 'not_sent'), number DESC LIMIT 1"
+)
 
 
 def page(db: sqlite3.Connection, beyond: int, most: int, read_since: float | None) -> list[Todo]:
@@ -19,7 +27,8 @@ def page(db: sqlite3.Connection, beyond: int, most: int, read_since: float | Non
         read_since: seconds since 1970; ``None`` claims none.
     """
     now = time.time()  # what was read later than that, on a clock since set back, has no age
-    fresh = "FALSE" if read_since is None else "NOT repeated AND coalesce(read_at BETWEEN :since AND :now, TRUE)"
+    alone = "NOT repeated AND late IS NULL"
+    fresh = "FALSE" if read_since is None else f"{alone} AND coalesce(read_at BETWEEN :since AND :now, TRUE)"
     # As one value: else sqlite3 gives up the interpreter's lock, and waits for it, once for every row.
     (text,) = db.execute(
         f"SELECT json_group_array(CASE WHEN {fresh} THEN json_array(number, id, json(wanted))"  # noqa: S608  # ours
@@ -42,15 +51,15 @@ def page(db: sqlite3.Connection, beyond: int, most: int, read_since: float | Non
 
 def prepare(db: sqlite3.Connection, todo: Todo, *, forced: bool) -> Event | None:
     """Learn what the row before it has left; what that means for this one, ``None``: its turn has not come."""
-    places = places_where(db, "id = ? AND number < ? ORDER BY number DESC LIMIT 1", todo.id, todo.number)
+    if not forced and (drifted := places_where(db, "id = ? AND state = 'drifted' ORDER BY number LIMIT 1", todo.id)):
+        todo.expected = drifted[0].found
+        return Event.FOUND_OTHER
+    places = places_where(db, _BEFORE_IT, todo.id, todo.number)
     if not places:
         return Event.FOUND_EXPECTED if todo.expected is None else look(todo.wanted, None, todo.expected)
     (before,) = places
     if before.state in (State.UNREAD, State.PLANNED, State.SENT):
         return None
-    if before.state is State.DRIFTED and not forced:
-        todo.expected = before.found
-        return Event.FOUND_OTHER
     if not todo.overridden:
         todo.expected = left_by(before)
     return Event.FOUND_EXPECTED if todo.expected is None else look(todo.wanted, None, todo.expected)
@@ -78,9 +87,10 @@ def note(db: sqlite3.Connection, todo: Todo, event: Event, reason: str | None, f
         "UPDATE row SET state = ?, reason = ?, found = ?, expected = coalesce(?, expected) WHERE number = ?",
         (state, reason, as_text(found), as_text(todo.expected) if todo.repeated else None, todo.number),
     )
+    moved = Counter({state: 1, State.PLANNED: -1})
     if todo.repeated and state not in OK:
-        _reopen_unchanged(db, todo)
-    return Counter({state: 1, State.PLANNED: -1})
+        _reopen_unchanged(db, todo, moved)
+    return moved
 
 
 def finish(db: sqlite3.Connection, applied: Sequence[int], ends: Sequence[End]) -> Counts:
@@ -106,15 +116,16 @@ def finish(db: sqlite3.Connection, applied: Sequence[int], ends: Sequence[End]) 
     )
     for end in ends:
         if end.todo.repeated and end.event is not Event.APPLIED:
-            _reopen_unchanged(db, end.todo)
+            _reopen_unchanged(db, end.todo, moved)
     return moved
 
 
-def _reopen_unchanged(db: sqlite3.Connection, todo: Todo) -> None:
+def _reopen_unchanged(db: sqlite3.Connection, todo: Todo, moved: Counts) -> None:
     """Later rows of its id that would have changed nothing after it may now."""
-    db.execute(
+    reopened = db.execute(
         "UPDATE row SET state = 'planned' WHERE id = ? AND number > ? AND state = 'unchanged'", (todo.id, todo.number)
-    )
+    ).rowcount
+    moved.update({State.PLANNED: reopened, State.UNCHANGED: -reopened})
 
 
 def release(db: sqlite3.Connection) -> None:

@@ -1,0 +1,181 @@
+"""What simulated runs have found: rows that are worked off again know what is there, and what may have been applied."""
+
+import asyncio
+import gc
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enkash_coins import CoinEventService, CoinEventUpdate
+from enkash_coins.bulk import LedgerFailed, Run, State, ledger
+from enkash_coins.bulk.writer import Writer
+from enkash_coins.cli.exits import Exit
+from enkash_coins.cli.runs import code_of_run
+from enkash_coins.sandbox import Fault, Sandbox
+
+SHORT = 0.2  # seconds after which nothing arrives late any more
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """A configuration WCC00001 of the amount 5."""
+    async with Sandbox(configs=1) as sandbox:
+        sandbox.configs["WCC00001"] |= {"amount": 5, "configuration": "DEFAULT", "event": "E"}
+        yield sandbox
+
+
+def updates(*amounts: int) -> list[CoinEventUpdate]:
+    """Rows of the one configuration."""
+    return [CoinEventUpdate("WCC00001", amount=amount) for amount in amounts]
+
+
+def states(run: Run) -> list[State]:
+    """The states of all rows, in order."""
+    return [record.state for record in run.records()]
+
+
+def change(path: Path, *statements: str, amount: int = 0) -> None:
+    """Change a ledger as a crash, or the time, would; ``:values`` is the configuration with another amount."""
+    values = f'{{"amount":{amount},"configuration":"DEFAULT","event":"E"}}'
+    with closing(sqlite3.connect(path)) as db:
+        for statement in statements:
+            db.execute(statement, {"values": values} if ":values" in statement else {})
+        db.commit()
+
+
+async def test_row_that_changes_nothing_hides_no_order(sandbox: Sandbox, coins: CoinEventService, path: Path) -> None:
+    """The first row cannot be read and waits; the third does not go before it, only because the second has no work."""
+    run = await Run.plan(updates(10, 10, 20), coins, to=path)
+    change(path, "UPDATE row SET read_at = read_at - 901")
+    sandbox.faults += [Fault("server_error", on="get", nth=nth) for nth in (2, 3, 4)]
+    await run.apply(coins, timeout=SHORT)
+    assert states(run) == [State.APPLIED, State.UNCHANGED, State.APPLIED]
+    assert sandbox.configs["WCC00001"]["amount"] == 20
+
+
+async def test_what_the_run_itself_has_left_is_not_somebody_elses(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """The first row was refused; the second's value was seen there when both others were planned again."""
+    run = await Run.plan(updates(10, 20, 30), coins, to=path)
+    change(
+        path,
+        "UPDATE row SET read_at = read_at - 901, tries = 1",
+        "UPDATE row SET state = 'rejected', expected = :values WHERE number = 0",
+        amount=5,
+    )
+    change(path, "UPDATE row SET expected = :values WHERE number = 1", amount=20)
+    sandbox.configs["WCC00001"]["amount"] = 20
+    await run.apply(coins, timeout=SHORT)
+    assert states(run) == [State.APPLIED] * 3
+
+
+async def test_row_that_was_never_sent_is_not_taken_for_applied(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """That the plan thought it would be there before the next row proves nothing."""
+    run = await Run.plan(updates(10, 20), coins, to=path)
+    change(
+        path,
+        "UPDATE row SET tries = 1",
+        "UPDATE row SET state = 'rejected', expected = :values WHERE number = 0",
+        amount=5,
+    )
+    await run.apply(coins, timeout=SHORT)
+    assert sandbox.calls["update"] == 2
+
+
+async def test_no_to_a_repetition_is_no_answer_to_the_first_time(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """Under way at a crash, refused when sent again, and then the first one arrives: that is applied, not refused."""
+    run = await Run.plan(updates(10), coins, to=path)
+    change(path, "UPDATE row SET state = 'sent', tries = 1")
+    sandbox.faults.append(Fault("operation_failed", on="update", nth=1))
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.3, lambda: sandbox.configs["WCC00001"].update(amount=10))
+    await run.apply(coins, timeout=0.6)
+    assert states(run) == [State.APPLIED]
+
+
+async def test_earlier_row_is_not_written_over_what_a_later_one_has_found(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """Somebody else's value was seen by the second row; the first one, which was refused, does not overwrite it."""
+    run = await Run.plan(updates(10, 20), coins, to=path)
+    change(
+        path,
+        "UPDATE row SET tries = 1, state = 'rejected' WHERE number = 0",
+        "UPDATE row SET tries = 1, state = 'drifted', found = :values WHERE number = 1",
+        amount=7,
+    )
+    sandbox.configs["WCC00001"]["amount"] = 7
+    await run.apply(coins, timeout=SHORT)
+    assert states(run) == [State.DRIFTED] * 2
+    assert sandbox.calls["update"] == 0
+
+
+async def test_row_that_was_applied_and_waits_to_be_sent_again_is_taken_back(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """Whatever stopped the second time: what its first time has left is the run's."""
+    rows = [*updates(10), CoinEventUpdate("WCC00001", event="OTHER")]
+    run = await Run.plan(rows, coins, to=path)
+    change(
+        path,
+        "UPDATE row SET tries = 1, state = 'applied' WHERE number = 0",
+        "UPDATE row SET tries = 1, late = 0 WHERE number = 1",
+    )
+    sandbox.configs["WCC00001"] |= {"amount": 10, "event": "OTHER"}
+    back = await run.rollback(coins, to=path.with_name("back.run"), timeout=SHORT)
+    await back.apply(coins, timeout=SHORT)
+    assert (sandbox.configs["WCC00001"]["amount"], sandbox.configs["WCC00001"]["event"]) == (5, "E")
+
+
+async def test_late_arrival_that_could_not_be_read_is_not_all_well(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """All rows are applied, but whether the first came once more over the second nobody knows: apply again reads it."""
+    sandbox.faults.append(Fault("disconnect_after_apply", on="update", nth=1))
+    sandbox.faults += [Fault("server_error", on="get", nth=nth) for nth in (2, 3, 4)]
+    run = await Run.plan(updates(10, 20), coins, to=path)
+    await run.apply(coins, timeout=SHORT)
+    assert states(run) == [State.APPLIED] * 2
+    assert code_of_run(run) == Exit.NOT_APPLIED
+    sandbox.configs["WCC00001"]["amount"] = 10
+    await run.apply(coins, timeout=SHORT)
+    assert code_of_run(run) == Exit.WELL
+    assert sandbox.configs["WCC00001"]["amount"] == 20
+
+
+async def test_counts_that_are_told_are_those_in_the_file(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """A row that turns out to change something is told no longer as one that does not."""
+    sandbox.faults.append(Fault("operation_failed", on="update", nth=1))
+    run = await Run.plan(updates(10, 10), coins, to=path)
+    told = []
+    await run.apply(coins, on_progress=lambda counts: told.append(+counts), timeout=SHORT)
+    assert {State.REJECTED: 1, State.UNCHANGED: 1} not in told
+
+
+async def test_failure_that_nobody_waits_for_is_not_complained_of(path: Path) -> None:
+    """A full disk is one error for the user: asyncio does not add its own."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    def fails(_: sqlite3.Connection) -> None:
+        raise LedgerFailed("full")
+
+    ledger.create(path)
+    writer = Writer(ledger.connect(path), path)
+    posted = writer.post(fails)
+    writer.close()
+    await asyncio.wait([posted])
+    del posted, writer
+    gc.collect()
+    assert not complaints
