@@ -9,8 +9,6 @@ from contextvars import ContextVar
 from random import Random
 from typing import Any, Final
 
-import attrs
-
 from enkash_coins import (
     CoinAllocation,
     CoinEventService,
@@ -20,17 +18,14 @@ from enkash_coins import (
     Outcome,
     OutcomeStatus,
     OutcomeStream,
-    PasswordGrant,
-    RetryPolicy,
     ServiceClosed,
 )
-from enkash_coins.layers.auth import Auth
-from enkash_coins.layers.pacing import Pacing
 from tests.faults.calls import WRITES, Belief, Call, number_of, violations
-from tests.faults.troubles import LONGEST_DELAY, OF_LOGINS, OTHER, RARE, TIMEOUT, TROUBLES
+from tests.faults.clients import Client, at_an_event, met, started
+from tests.faults.troubles import LONGEST_DELAY, OTHER, TIMEOUT
 from tests.simulator.clock import run_virtual
-from tests.simulator.fates import FINE, Fate, Seen
-from tests.simulator.server import ModelledServer, ModelledWire, client
+from tests.simulator.fates import Fate, Seen
+from tests.simulator.server import ModelledServer
 
 CONFIGS: Final = 12
 _LONGEST_LIFE: Final = 100_000.0  # virtual seconds in which everything has to come to an end
@@ -46,30 +41,6 @@ BELIEFS: Final = {
     OutcomeStatus.NOT_SENT: Belief.NOT_APPLIED,
     OutcomeStatus.UNKNOWN: Belief.IN_DOUBT,
 }
-
-
-@attrs.define(eq=False)
-class Client:
-    """One client's life, from its start to its end or crash."""
-
-    number: int
-    coins: CoinEventService
-    pacing: Pacing
-    wire: ModelledWire
-    grant: PasswordGrant
-    ended: asyncio.Event = attrs.field(factory=asyncio.Event)
-    tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
-    crashed: bool = False
-
-    async def crash(self) -> None:
-        """End as by kill -9: nothing that the client's own code would do still happens."""
-        self.crashed = True
-        self.wire.die()
-        doomed = [*self.tasks, *([self.grant._login] if self.grant._login else ())]
-        for task in doomed:
-            task.cancel()
-        await asyncio.gather(*doomed, return_exceptions=True)
-        self.ended.set()
 
 
 class Simulation:
@@ -90,7 +61,6 @@ class Simulation:
         self._left = operations
         self._eager = eager
         self._rate = dice.uniform(0.1, 0.6)
-        self._names = list(TROUBLES)
         self._streams = 0
         lies = dice.random() < 0.2  # expires_in promises more than is true
         life = dice.choice([40.0, 300.0, 86_399.0])
@@ -109,16 +79,7 @@ class Simulation:
         }
 
     def _fate(self, seen: Seen) -> Fate:
-        dice = self._dice
-        if seen.operation == "token":
-            troubled = seen.number > 1 and dice.random() < self._rate / 3
-            fate = TROUBLES[dice.choice(OF_LOGINS)](dice) if troubled else FINE
-        else:
-            troubled = dice.random() < self._rate
-            name = dice.choice(self._names)
-            if name == RARE and dice.random() < 0.9:
-                name = "429"
-            fate = TROUBLES[name](dice) if troubled else FINE
+        troubled, fate = met(seen, self._dice, self._rate)
         self.done["simulation: faults injected"] += troubled
         self.done["simulation: requests sent"] += 1
         number = number_of(seen)
@@ -131,28 +92,7 @@ class Simulation:
         return fate
 
     def _new_client(self) -> Client:
-        dice = self._dice
-        grant = self.server.grant()
-        grant._guard = self._guard
-        retry = RetryPolicy(
-            attempts=dice.randint(1, 5),
-            base=dice.choice((0.0, 0.1, 0.5)),
-            max_wait=dice.choice((3.0, 20.0, 60.0)),
-            budget=dice.choice((0, 5, 100)),
-        )
-        coins = client(
-            self.server,
-            auth=grant,
-            timeout=TIMEOUT,
-            retry=retry,
-            concurrency=dice.choice((1, 2, 4, 32)),
-            rate=dice.choice((None, None, None, 20.0)),
-        )
-        assert isinstance(coins._transport, Auth)
-        pacing = coins._transport._inner
-        assert isinstance(pacing, Pacing)
-        assert isinstance(pacing._inner, ModelledWire)
-        made = Client(len(self._clients), coins, pacing, pacing._inner, grant)
+        made = started(len(self._clients), self.server, self._guard, self._dice)
         self._clients.append(made)
         return made
 
@@ -212,7 +152,7 @@ class Simulation:
                 if dice.random() < 0.5:
                     loop.call_later(dice.choice((0.0, dice.uniform(0, 0.4), dice.uniform(0, 8))), task.cancel)
                 else:
-                    self._cancel_at_an_event(task, turns=dice.randint(0, 6))
+                    at_an_event(dice, task.cancel)
             await asyncio.wait([task])
             one.tasks.discard(task)
             if not task.cancelled():
@@ -222,20 +162,6 @@ class Simulation:
             pause = dice.random()
             if pause < 0.3:
                 await asyncio.sleep(pause * 10 if pause < 0.28 else 70.0)
-
-    def _cancel_at_an_event(self, task: asyncio.Task[None], *, turns: int) -> None:
-        """Cancel it at the very instant of something that is due: an answer, an end of a wait, an arrival."""
-        loop: Any = asyncio.get_running_loop()
-        due = sorted(timer.when() for timer in loop._scheduled if not timer.cancelled())
-        when = self._dice.choice(due[:10]) if due else loop.time()
-
-        def cancel(turns: int) -> None:
-            if turns:
-                loop.call_soon(cancel, turns - 1)
-            else:
-                task.cancel()
-
-        loop.call_at(when, cancel, turns)
 
     def _called(self, one: Client, operation: str, *, replay: bool = False, stream: int = -1, row: int = -1) -> Call:
         self.done["simulation: operations"] += 1

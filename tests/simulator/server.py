@@ -33,7 +33,7 @@ from enkash_coins.tokens import StaticToken, TokenSource
 from enkash_coins.transport import Headers, Request, Response, Transport, mark
 from tests.simulator.fates import FINE, NOTHING_LEAVES, Decide, Fate, Lost, Seen
 
-_EPOCH: Final = 1_800_000_000  # what the server's calendar shows at second 0
+EPOCH: Final = 1_800_000_000  # what the server's calendar shows at second 0
 _RIGHT: Final = Credentials("client", "client-secret", "user", "password")
 
 
@@ -91,7 +91,7 @@ class ModelledServer:
 
     def date(self, at: float) -> str:
         """A virtual second as an HTTP date, which knows whole seconds only."""
-        return formatdate(_EPOCH + at, usegmt=True)
+        return formatdate(EPOCH + at, usegmt=True)
 
     def grant(self, *, password: str = "password") -> PasswordGrant:
         """A login with this password; the right one is the default."""
