@@ -6,6 +6,8 @@ from typing import Final
 import attrs
 
 SIMULATION: Final = "tests/faults/test_simulation.py"
+RUNS: Final = "tests/faults/test_run_simulation.py"
+AGAIN: Final = "tests/bulk/test_again.py"
 
 
 @attrs.frozen
@@ -103,6 +105,66 @@ BUGS: Final = (
         "untaken = [outcome for outcome in self._done if outcome.status in _MAY_BE_APPLIED]",
         "untaken = list(self._done)[:0]",
         (SIMULATION,),
+    ),
+    Bug(
+        "intent committed after the send",
+        "            await self._writer.post(lambda db: ledger.claim(db, todo))\n",
+        "            self._writer.post(lambda db: ledger.claim(db, todo))\n",
+        (RUNS,),
+    ),
+    Bug(
+        "outcome shown before it is durable",
+        "        self._ends.append(todo.number if at_once",
+        "        self._crew.moved(Counts({outcome.status: 1}))\n        self._ends.append(todo.number if at_once",
+        (RUNS,),
+    ),
+    Bug(
+        "resume sends an allocation in doubt again",
+        "ledger.replay if crew.replay else ledger.hold",
+        "ledger.replay",
+        (RUNS,),
+    ),
+    Bug(
+        "allocations claimed a page ahead",
+        "since = None if self._kind is ALLOCATIONS else 0.0",
+        "since = 0.0",
+        (RUNS,),
+    ),
+    Bug(
+        "a no to a repetition read as an answer to the first time",
+        "if todo.late is not None and event in (Event.REJECTED, Event.NOT_SENT):",
+        "if False:",
+        (AGAIN,),
+    ),
+    Bug(
+        "per-id order dropped in a run",
+        "lambda todo: todo.id if todo.repeated else None",
+        "lambda _: None",
+        (RUNS,),
+    ),
+    Bug(
+        "a drifted row overwritten",
+        "    return Event.FOUND_EXPECTED if as_expected else Event.FOUND_OTHER\n",
+        "    return Event.FOUND_EXPECTED\n",
+        (RUNS,),
+    ),
+    Bug(
+        "a stale plan written without another look",
+        "event is Event.FOUND_EXPECTED and self._is_stale(todo)",
+        "False",
+        (RUNS,),
+    ),
+    Bug(
+        "a rollback that does not look what is there",
+        "yield Row(line, id_, target), {name: left[name] for name in target}",
+        "yield Row(line, id_, target), None",
+        (RUNS,),
+    ),
+    Bug(
+        "late arrivals not waited for",
+        "await crew.wait(until - time.time())",
+        "await crew.wait(0.0)",
+        (RUNS,),
     ),
     Bug(
         "a slot lost when a waiter is cancelled",

@@ -49,7 +49,8 @@ def test_each_bug_is_caught(bug: Bug, package: Path, tally: Counter[str]) -> Non
     tally["planted bugs: caught"] += 1
 
 
-def test_without_a_bug_nothing_fails(package: Path, tally: Counter[str]) -> None:
+@pytest.mark.parametrize("test", sorted({test for bug in BUGS for test in bug.tests}))
+def test_without_a_bug_nothing_fails(test: str, package: Path, tally: Counter[str]) -> None:
     """It is the bugs that are caught, and not the copy."""
-    assert failures(package, tuple({test for bug in BUGS for test in bug.tests})) == set()
-    tally["planted bugs: a copy without any passes the same tests"] += 1
+    assert failures(package, (test,)) == set()
+    tally["planted bugs: files of tests that a copy without any passes"] += 1
