@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from enkash_coins import CoinEventService, EnkashError, FileGuard, PasswordGrant
+from enkash_coins import (
+    CoinAllocation,
+    CoinEventService,
+    CoinEventUpdate,
+    EnkashError,
+    FileGuard,
+    PasswordGrant,
+    RetryPolicy,
+)
+from enkash_coins.bulk import Run
 from enkash_coins.connection import ConnectOptions
 from tests.faults.hostile import Hostile, named
 from tests.faults.watch import PLANTED, Watch
@@ -62,3 +71,36 @@ async def test_what_a_guard_leaves_in_files(
             assert contents, name
             watch.look(texts=tuple(data.decode(code, "replace") for data in contents for code in ("utf-8", "latin-1")))
             tally["files of login guards searched for planted secrets"] += len(contents)
+
+
+_WAL = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")  # how SQLite's begin
+ROWS = [CoinEventUpdate("WCC12345", amount=amount) for amount in (10, 20)]
+GIVEN = [CoinAllocation(company_id="CEK1", event="E", user_id="EK1", request_id=f"order-{number}") for number in (1, 2)]
+
+
+@pytest.mark.parametrize("kind", ["update", "allocation"])
+async def test_what_a_run_leaves_in_files(kind: str, tmp_path: Path, tally: Counter[str], watch: Watch) -> None:
+    """Runs whose answers fail or quote the request: ledgers, their WAL and what is told of rows know no secret."""
+    options = PLANTED | ConnectOptions(retry=RetryPolicy(attempts=1, base=0, max_wait=0.01), timeout=2.0)
+    async with Server() as server:
+        for name, script in LOGINS.items():
+            server.script = script
+            seen: set[bytes] = set()
+
+            def look(_: object, seen: set[bytes] = seen) -> None:
+                seen.update(file.read_bytes() for file in tmp_path.iterdir())
+
+            async with CoinEventService.connect(server.url, **options) as coins:
+                if kind == "update":
+                    read = await Run.plan(ROWS, coins, to=tmp_path / "read.run", on_progress=look)
+                    run = await Run.plan(ROWS, coins, to=tmp_path / "june.run", read=False)
+                else:
+                    read = run = await Run.plan(GIVEN, coins, to=tmp_path / "june.run", allocate=True)
+                await run.apply(coins, timeout=0.01, on_progress=look)
+                told = [f"{run.ended_by} {record!r}" for run in (read, run) for record in run.records()]
+                watch.look(*(outcome.error for outcome in run.outcomes() if outcome.error is not None))
+            assert any(data.startswith(_WAL) for data in seen), name
+            seen.update(_contents(tmp_path))
+            texts = [data.decode(code, "replace") for data in seen for code in ("utf-8", "latin-1")]
+            watch.look(texts=(*told, *texts))
+            tally["states of a run's files searched for planted secrets"] += len(seen)
