@@ -119,6 +119,7 @@ def test_interrupted_demo_is_exit_130() -> None:
     assert child.stderr is not None
     folder = Path()
     while "apply updates.run" not in (line := child.stderr.readline()):
+        assert line, "it has ended"
         if "/updates.run: " in line:
             folder = Path(line.partition("updates.run")[0])
     assert folder.exists()

@@ -334,7 +334,7 @@ class Life:
             case "cancel":
                 do = task.cancel
             case "close":
-                do = partial(self._close, one)
+                do = partial(self._close, one, task)
             case "full disk":
                 self._full = dice.randint(0, 30)
                 return
@@ -350,8 +350,9 @@ class Life:
         if self._dice.random() < 0.5:
             asyncio.get_running_loop().call_later(self._dice.uniform(0, 3), run.stop, "stopped again")
 
-    def _close(self, one: Client) -> None:
-        one.tasks.add(asyncio.get_running_loop().create_task(one.coins.aclose()))
+    def _close(self, one: Client, task: "asyncio.Task[Run]") -> None:
+        if not task.done():
+            one.tasks.add(asyncio.get_running_loop().create_task(one.coins.aclose()))
 
     def _crash(self, session: Session, one: Client, task: "asyncio.Task[Run]") -> None:
         """End as by kill -9: the files stay as they are at this instant, and nothing more leaves."""

@@ -85,7 +85,9 @@ def undoing(db: sqlite3.Connection) -> Iterator[tuple[Row, Values | None]]:
         "SELECT id, line, before, wanted, state, found, tries, expected, late FROM row WHERE before IS NOT NULL"
         " ORDER BY id, number"
     )
-    for id_, rows in groupby(db.execute(query), key=lambda row: str(row[0])):
+    for id_, found_rows in groupby(db.execute(query), key=lambda row: str(row[0])):
+        rows = list(found_rows)
+        ours = {item for row in rows for item in values_of(row[3]).items()}  # anything else is somebody else's
         image: Values = {}
         target: Values = {}
         left: Values = {}
@@ -97,7 +99,8 @@ def undoing(db: sqlite3.Connection) -> Iterator[tuple[Row, Values | None]]:
             if tries and state == State.PLANNED:
                 there = there or values_or_none(expected) or {}
                 known = (image if late is None else fields) | there  # of one that was applied before: what it has set
-                changed = {name: known[name] for name in fields if known[name] != image[name]}
+                changed = {name: known[name] for name in fields if (name, known[name]) in ours}
+                changed = {name: value for name, value in changed.items() if value != image[name]}
                 target |= {name: image[name] for name in changed}
                 left |= changed
             elif tries and state in touched:
