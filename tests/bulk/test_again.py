@@ -179,3 +179,38 @@ async def test_failure_that_nobody_waits_for_is_not_complained_of(path: Path) ->
     del posted, writer
     gc.collect()
     assert not complaints
+
+
+async def test_force_ends_with_its_apply(sandbox: Sandbox, coins: CoinEventService, path: Path) -> None:
+    """What was to be overwritten, and was not when the process ended, is looked at again by an apply without force."""
+    run = await Run.plan(updates(10), coins, to=path)
+    change(path, "UPDATE row SET read_at = read_at - 901")
+    sandbox.configs["WCC00001"]["amount"] = 7
+    await run.apply(coins, timeout=SHORT)
+    assert states(run) == [State.DRIFTED]
+    change(path, "UPDATE row SET read_at = read_at + 901")
+    await run.apply(coins, timeout=SHORT, force=True, on_progress=lambda _: run.stop("killed"))
+    assert states(run) == [State.PLANNED]
+    await run.apply(coins, timeout=SHORT)
+    assert states(run) == [State.DRIFTED]
+    assert sandbox.configs["WCC00001"]["amount"] == 7
+    await run.apply(coins, timeout=SHORT, force=True)
+    assert states(run) == [State.APPLIED]
+
+
+async def test_row_costs_the_same_however_many_its_id_has(coins: CoinEventService, path: Path) -> None:
+    """What is to be known before a row is sent takes some steps in an index, and not one for each row before it."""
+    await Run.plan(updates(*range(5_000)), coins, to=path)
+    change(path, "UPDATE row SET state = 'applied', tries = 1 WHERE number < 4999")
+    thousands = 0
+
+    def count() -> int:
+        nonlocal thousands
+        thousands += 1
+        return 0
+
+    with closing(sqlite3.connect(path)) as db:
+        (todo,) = ledger.page(db, 4_998, 1, None)
+        db.set_progress_handler(count, 1_000)
+        ledger.prepare(db, todo, forced=False)
+    assert thousands == 0

@@ -101,8 +101,8 @@ def _broken(row: Row, life: Life, *, final: bool) -> Iterator[str]:
     there = life.allocates or row.wanted.items() <= life.server.configs.get(row.record.id, {}).items()
     if state in _NO and applied and row.only and there and not as_before and not unprovable(row):
         yield "false no"
-    if row.writes and row.only and not row.record.tries:
-        yield "sent, and not claimed"
+    if applied and row.only and not row.record.tries:  # one that cannot have taken effect may be given back
+        yield "took effect, and not claimed"
     if life.allocates:
         if len([write for write in applied if not write.session.replay]) > 1:
             yield "doubled"

@@ -126,6 +126,7 @@ def load(
     )
     db.execute("CREATE INDEX row_id ON row (id, number)")
     db.execute("UPDATE row SET repeated = 1 WHERE id IN (SELECT id FROM row GROUP BY id HAVING count(*) > 1)")
+    db.execute("CREATE INDEX row_repeated ON row (id, state, number) WHERE repeated")
     query = "SELECT id, min(line), max(line) FROM row WHERE repeated GROUP BY id LIMIT 1"
     if facts["kind"] == "allocation" and (twice := db.execute(query).fetchone()):
         raise BadFile("request_id {} stands there twice, in lines {} and {}".format(*twice))

@@ -113,9 +113,9 @@ def hold(db: sqlite3.Connection) -> None:
 
 
 def force(db: sqlite3.Connection) -> None:
-    """Plan what somebody else has changed."""
+    """Plan what somebody else has changed; whoever goes on without force looks again, because the plan is of old."""
     db.execute(
-        "UPDATE row SET state = ?, reason = NULL, found = NULL WHERE state = ?",
+        "UPDATE row SET state = ?, reason = NULL, found = NULL, read_at = 0 WHERE state = ?",
         (after(State.DRIFTED, Event.FORCED), State.DRIFTED),
     )
 

@@ -12,11 +12,12 @@ from enkash_coins.bulk.ledger.fields import Counts, End, Todo, as_text, places_w
 from enkash_coins.bulk.rows import Values
 from enkash_coins.bulk.state import OK, Event, State, after, left_by, look
 
-# What a row finds there is left by the one before it of its id; one that was never sent has left nothing. Behind one
-# that is yet to be written none is to be sent, whatever stands between them.
-_BEFORE_IT: Final = (
-    "id = ? AND number < ? ORDER BY state IN ('unread', 'planned', 'sent') DESC,"
-    " tries = 0 AND state IN ('rejected', 'not_sent'), number DESC LIMIT 1"
+# Each of these is one step in an index, however many rows an id has.
+_DRIFTED: Final = "repeated AND id = ? AND state = 'drifted' ORDER BY number LIMIT 1"
+_WAITING: Final = "repeated AND id = ? AND state IN ('unread', 'planned', 'sent') AND number < ? ORDER BY state LIMIT 1"
+_BEFORE_IT: Final = "id = ? AND number < ? ORDER BY number DESC LIMIT 1"
+_SENT_BEFORE_IT: Final = (
+    "id = ? AND number < ? AND NOT (tries = 0 AND state IN ('rejected', 'not_sent')) ORDER BY number DESC LIMIT 1"
 )
 
 
@@ -51,17 +52,16 @@ def page(db: sqlite3.Connection, beyond: int, most: int, read_since: float | Non
 
 def prepare(db: sqlite3.Connection, todo: Todo, *, forced: bool) -> Event | None:
     """Learn what the row before it has left; what that means for this one, ``None``: its turn has not come."""
-    if not forced and (drifted := places_where(db, "id = ? AND state = 'drifted' ORDER BY number LIMIT 1", todo.id)):
+    if not forced and (drifted := places_where(db, _DRIFTED, todo.id)):
         todo.expected = drifted[0].found
         return Event.FOUND_OTHER
-    places = places_where(db, _BEFORE_IT, todo.id, todo.number)
-    if not places:
-        return Event.FOUND_EXPECTED if todo.expected is None else look(todo.wanted, None, todo.expected)
-    (before,) = places
-    if before.state in (State.UNREAD, State.PLANNED, State.SENT):
+    it = todo.id, todo.number
+    if places_where(db, _WAITING, *it):
         return None
-    if not todo.overridden:
-        todo.expected = left_by(before)
+    # One that was never sent has left nothing.
+    before = places_where(db, _SENT_BEFORE_IT, *it) or places_where(db, _BEFORE_IT, *it)
+    if before and not todo.overridden:
+        todo.expected = left_by(before[0])
     return Event.FOUND_EXPECTED if todo.expected is None else look(todo.wanted, None, todo.expected)
 
 
