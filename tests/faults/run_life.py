@@ -295,6 +295,8 @@ class Life:
         await asyncio.wait([task])
         if session.how != "crashed":
             session.how = self._ended(session, task)
+        if session.how == "ended by a full disk":  # that leaves behind what was under way, too
+            self._width = max(self._width, row_calls(one.coins).width)
         if session.how == "finished":
             result = task.result()
         self.done[f"runs simulated: {what}, {session.how}"] += 1
