@@ -55,7 +55,9 @@ async def settle(crew: Crew, ids: Callable[..., list[str]], *, due: bool) -> Non
     Args:
         due: nothing can arrive late any more.
     """
-    await read(crew, ids, lambda id_, found: lambda db: ledger.settle(db, id_, found, due=due, forced=crew.forced))
+    await read(
+        crew, ids, lambda id_, found: lambda db: ledger.settle(db, id_, found, time.time(), due=due, forced=crew.forced)
+    )
 
 
 async def settle_late(crew: Crew, *, every: bool = False) -> bool:

@@ -191,7 +191,7 @@ class Run:
         if crew.forced:
             await writer.post(ledger.force)
         if self.kind is UPDATES:
-            await settle(crew, ledger.ids_in_doubt, due=False)
+            await settle(crew, ledger.ids_to_settle, due=False)
         else:
             await writer.post(ledger.replay if crew.replay else ledger.hold)
         await writer.post(ledger.again)

@@ -3,7 +3,7 @@
 Planning, a dry run, applying, resuming and rolling back are all the same walk through this table.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -152,33 +152,52 @@ def left_by(place: Place) -> Values | None:
             return None
 
 
-def settled(places: Sequence[Place], found: Values, *, forced: bool = False) -> Event:
+def settled(
+    places: Sequence[Place],
+    found: Values,
+    *,
+    others: Sequence[Place] = (),
+    again: bool = False,
+    forced: bool = False,
+) -> Event:
     """What a reading means for rows of one id of which requests may have arrived, or may have come late.
 
     Args:
-        places: from the first in doubt to the last that was worked on.
+        places: from the first in doubt, or that is to be sent again, to the last; those that are planned are so anyway.
+        others: rows of the id before these.
+        again: some are to be sent again in any case.
 
     Returns:
         Found as wanted: all of them are done. Found as expected: they are to be sent again, in order; nobody else has
         written. Found otherwise: somebody has.
     """
-    first, last = places[0], places[-1]
-    if first is last:
-        return look(first.wanted, first.expected, found, forced=forced)
+    first = places[0]
+    worked = [place for place in places if place.state is not State.PLANNED]
     # What took effect, or may have; a company among it is never found, because it cannot be read back.
-    left = _wanted_by(place for place in places if place.state in (*OK, State.UNKNOWN))
-    unclear = any(place.state is State.UNKNOWN for place in places[:-1])
-    if not unclear and left.items() <= found.items():
-        return Event.FOUND_WANTED
-    ours = (
-        forced
-        or first.expected is None
-        or all(
-            found.get(name) in (first.expected.get(name), *(place.wanted.get(name) for place in places))
-            for name in comparable(_wanted_by(places))
-        )
-    )
-    return Event.FOUND_EXPECTED if ours else Event.FOUND_OTHER
+    left = _wanted_by(place for place in worked if place.state in (*OK, State.UNKNOWN))
+    unclear = any(place.state is State.UNKNOWN for place in worked[:-1])
+    if len(worked) == 1 and not again:
+        event = look(worked[0].wanted, worked[0].expected, found, forced=forced)
+    elif not (unclear or again) and left.items() <= found.items():
+        event = Event.FOUND_WANTED
+    else:
+        event = Event.FOUND_EXPECTED
+    ours = [first.expected or {}, *_ours((*others, *places))]
+    if event is not Event.FOUND_EXPECTED or forced or first.expected is None:
+        return event
+    fields = comparable(_wanted_by(places))
+    as_left = all(any(found.get(name) == values[name] for values in ours if name in values) for name in fields)
+    return Event.FOUND_EXPECTED if as_left else Event.FOUND_OTHER
+
+
+def _ours(places: Iterable[Place]) -> Iterator[Values]:
+    """What rows may have left: what they set, what an answer showed instead, or what was there at their planning."""
+    for place in places:
+        yield place.wanted
+        if place.state is State.MISMATCHED and place.found is not None:
+            yield place.found
+        if place.state is State.PLANNED and place.expected is not None:
+            yield place.expected
 
 
 def _wanted_by(places: Iterable[Place]) -> Values:

@@ -148,7 +148,7 @@ class Writes:
             event = await self._writer.post(lambda db: ledger.prepare(db, todo, forced=self._crew.forced))
             if event is Event.FOUND_OTHER:
                 found, reason = todo.expected, "another row of this id was not written"
-        if event is Event.FOUND_EXPECTED and self._is_stale(todo):
+        if event in (Event.FOUND_EXPECTED, Event.FOUND_WANTED) and self._is_stale(todo):
             outcome = await self._crew.rows.get(index, todo.id)
             if outcome.result is not None:
                 found = seen(outcome.result)

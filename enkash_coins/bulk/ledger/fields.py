@@ -21,6 +21,8 @@ PAGE: Final = 500
 # arrive, but a definite no to its repetition does not say that nothing took effect.
 DOUBT: Final = "(state = 'unknown' OR (late > 0 AND repeated))"
 LATE: Final = "(state = 'unknown' OR late > 0)"
+# Whether such a row is sent again depends on what the others of its id have left, and that is to be read.
+TOGETHER: Final = f"(repeated AND tries > 0 AND state IN ({', '.join(repr(str(state)) for state in FAILED)}))"
 
 
 @attrs.define

@@ -10,6 +10,7 @@ from enkash_coins.bulk.ledger.fields import (
     FAILED,
     LATE,
     PAGE,
+    TOGETHER,
     Counts,
     as_text,
     counts,
@@ -19,7 +20,7 @@ from enkash_coins.bulk.ledger.fields import (
     values_or_none,
 )
 from enkash_coins.bulk.rows import Values
-from enkash_coins.bulk.state import TRANSITIONS, Event, State, after, comparable, left_by, look, settled
+from enkash_coins.bulk.state import TRANSITIONS, Event, State, after, comparable, look, settled
 
 _MARKED: Final = "late = CASE WHEN state IN ('applied', 'mismatched') THEN coalesce(late, 0) ELSE late END"
 
@@ -81,22 +82,12 @@ def resume(db: sqlite3.Connection, *, until: float) -> None:
 
 
 def again(db: sqlite3.Connection) -> None:
-    """Plan what was tried and failed, in order: of an id with other rows, also those that come after it."""
-    failed = f"tries > 0 AND state IN {listed(FAILED)}"
-    last = ""
-    query = (
-        f"SELECT id, min(number) FROM row WHERE repeated AND {failed} AND id > ? GROUP BY id ORDER BY id LIMIT {PAGE}"  # noqa: S608  # ours
-    )
-    while ids := db.execute(query, (last,)).fetchall():
-        for id_, first in ids:
-            places = places_where(db, "id = ? AND number >= ? AND (tries > 0 OR state = 'unchanged')", id_, first)
-            # What was seen when rows were planned again and not sent since; what the plan expected is a guess by now.
-            seen = "id = ? AND number >= ? AND state = 'planned' AND expected IS NOT NULL ORDER BY number LIMIT 1"
-            known = [place.expected for place in places_where(db, seen, id_, first)] or [left_by(places[-1])]
-            reopen(db, id_, first, known[0] or places[0].expected)
-        last = ids[-1][0]
+    """Plan what was tried and failed; rows of an id that has others are planned by what is read: see ``settle``."""
     there = "expected = CASE state WHEN 'mismatched' THEN found ELSE expected END"
-    db.execute(f"UPDATE row SET {there}, state = 'planned', found = NULL, reason = NULL, {_MARKED} WHERE {failed}")  # noqa: S608  # ours
+    db.execute(
+        f"UPDATE row SET {there}, state = 'planned', found = NULL, reason = NULL, {_MARKED}"  # noqa: S608  # ours
+        f" WHERE tries > 0 AND state IN {listed(FAILED)} AND NOT repeated"
+    )
 
 
 def replay(db: sqlite3.Connection) -> None:
@@ -120,43 +111,57 @@ def force(db: sqlite3.Connection) -> None:
     )
 
 
-def settle(db: sqlite3.Connection, id_: str, found: Values, *, due: bool, forced: bool) -> Counts:
-    """Compare what is in doubt of an id with its configuration.
+def settle(db: sqlite3.Connection, id_: str, found: Values, now: float, *, due: bool, forced: bool) -> Counts:
+    """Compare what is in doubt of an id with its configuration, and what of several rows is to be sent again.
 
     Args:
-        due: nothing can arrive late any more.
+        now: seconds since 1970, when it was read.
+        due: nothing can arrive late any more; what has failed in this very apply is left alone.
     """
-    doubt = f"SELECT min(number) FROM row WHERE id = ? AND {LATE}"  # noqa: S608  # ours
     before = counts(db, "id = ?", id_)
-    places = places_where(db, f"id = ? AND number >= ({doubt}) AND state NOT IN ('planned', 'unread')", id_, id_)
+    again = not due and counts(db, f"id = ? AND {TOGETHER}", id_).total() > 0
+    in_doubt = counts(db, f"id = ? AND {LATE}", id_).total() > 0
+    # What was planned again and has waited since goes first.
+    whence = f"{LATE} OR {TOGETHER if again else 'FALSE'} OR (state = 'planned' AND expected IS NOT NULL)"
+    (first,) = db.execute(f"SELECT min(number) FROM row WHERE id = ? AND ({whence})", (id_,)).fetchone()  # noqa: S608  # ours
+    rows = places_where(db, "id = ? AND state <> 'unread'", id_) if again or in_doubt else []
+    places = [place for place in rows if place.number >= first]
+    worked = [place for place in places if place.state is not State.PLANNED]
     if due:
         db.execute("UPDATE row SET late = NULL WHERE id = ? AND late > 0", (id_,))
-    if len(places) > 1 or (places and places[0].state is State.UNKNOWN):
-        event = settled(places, found, forced=forced)
+    if again or len(worked) > 1 or (worked and worked[0].state is State.UNKNOWN):
+        others = rows[: len(rows) - len(places)]
+        event = settled(places, found, others=others, again=again, forced=forced)
         if event is Event.FOUND_EXPECTED:
-            reopen(db, id_, places[0].number, found)
+            reopen(db, id_, first, found, now)
         else:
-            for place in places:
+            for place in worked:
                 unknown = place.state is State.UNKNOWN
                 if unknown or (
-                    event is Event.FOUND_OTHER and place is places[-1] and event in TRANSITIONS[place.state]
+                    event is Event.FOUND_OTHER and place is worked[-1] and event in TRANSITIONS[place.state]
                 ):
                     other = as_text(found) if event is Event.FOUND_OTHER else None
                     db.execute(
                         "UPDATE row SET state = ?, reason = NULL, found = ? WHERE number = ?",
                         (after(place.state, event), other, place.number),
                     )
+            if again:  # each of them is looked at once more, and drifted by that
+                db.execute(
+                    f"UPDATE row SET state = 'planned', found = NULL, reason = NULL, read_at = 0, {_MARKED}"  # noqa: S608  # ours
+                    f" WHERE id = ? AND {TOGETHER}",
+                    (id_,),
+                )
     moved = counts(db, "id = ?", id_)
     moved.subtract(before)
     return moved
 
 
-def reopen(db: sqlite3.Connection, id_: str, first: int, expected: Values | None) -> None:
+def reopen(db: sqlite3.Connection, id_: str, first: int, found: Values, now: float) -> None:
     """Plan the rows of an id again from the first one on; those that planning ended stay ended."""
     tried = f"tries > 0 AND state IN {listed((*AGAIN, State.APPLIED))}"
     db.execute(
-        f"UPDATE row SET state = 'planned', expected = NULL, found = NULL, reason = NULL, {_MARKED}"  # noqa: S608  # ours
-        f" WHERE id = ? AND number >= ? AND (state IN ('unchanged', 'planned') OR {tried})",
-        (id_, first),
+        "UPDATE row SET state = 'planned', expected = NULL, found = NULL, reason = NULL, read_at = ?,"  # noqa: S608  # ours
+        f" {_MARKED} WHERE id = ? AND number >= ? AND (state IN ('unchanged', 'planned') OR {tried})",
+        (now, id_, first),
     )
-    db.execute("UPDATE row SET expected = ? WHERE number = ?", (as_text(expected), first))
+    db.execute("UPDATE row SET expected = ? WHERE number = ?", (as_text(found), first))

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from enkash_coins.bulk.ledger.fields import DOUBT, LATE, PAGE, Record, listed, values_of, values_or_none
+from enkash_coins.bulk.ledger.fields import DOUBT, LATE, PAGE, TOGETHER, Record, listed, values_of, values_or_none
 from enkash_coins.bulk.rows import Row, Values
 from enkash_coins.bulk.state import OK, State, comparable
 
@@ -35,6 +35,11 @@ def ids_in_doubt(db: sqlite3.Connection, beyond: str, *, every: bool = False) ->
         every: also where it could only repeat what is there, which matters once that is taken back.
     """
     return _ids(db, beyond, LATE if every else DOUBT)
+
+
+def ids_to_settle(db: sqlite3.Connection, beyond: str) -> list[str]:
+    """The next ids of which it is to be read how an apply goes on."""
+    return _ids(db, beyond, f"({DOUBT} OR {TOGETHER})")
 
 
 def _ids(db: sqlite3.Connection, beyond: str, condition: str) -> list[str]:
