@@ -153,6 +153,8 @@ class Writes:
             if outcome.result is not None:
                 found = seen(outcome.result)
                 event = look(todo.wanted, todo.expected, found)
+                if event is Event.FOUND_OTHER and todo.in_doubt is not None:
+                    event = look(todo.wanted, todo.in_doubt, found)
                 todo.read_at = time.time()
             elif is_no(outcome) and (todo.late is None or isinstance(outcome.error, NotFound)):
                 event, reason = Event.FOUND_NOTHING, cut(str(outcome.error))

@@ -39,6 +39,7 @@ class Todo:
     repeated: bool = False
     late: float | None = None
     tries: int = 0
+    in_doubt: Values | None = None  # what may be there instead of what is expected: the row before it was not settled
 
 
 @attrs.frozen

@@ -62,6 +62,10 @@ def prepare(db: sqlite3.Connection, todo: Todo, *, forced: bool) -> Event | None
     before = places_where(db, _SENT_BEFORE_IT, *it) or places_where(db, _BEFORE_IT, *it)
     if before and not todo.overridden:
         todo.expected = left_by(before[0])
+        if before[0].state is State.UNKNOWN and before[0].expected is not None:
+            todo.expected = before[0].expected
+            todo.in_doubt = before[0].expected | before[0].wanted
+            return Event.FOUND_EXPECTED
     return Event.FOUND_EXPECTED if todo.expected is None else look(todo.wanted, None, todo.expected)
 
 
