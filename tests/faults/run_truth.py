@@ -117,15 +117,15 @@ def _of_ours_alone(life: Life, run: Run, id_: str, rows: list[Row]) -> Iterator[
         yield from (f"false drift: {row}" for row in rows if row.record.state is State.DRIFTED)
     states = {row.record.state for row in rows}
     last = life.sessions[-1]
-    if id_ not in life.first or (last.what, last.how) != (
-        "apply",
-        "finished",
-    ):  # it says itself that not all is settled
+    settled = (last.what, last.how) == ("apply", "finished") and not any(row.record.late for row in rows)
+    if id_ not in life.first or not settled:  # it says so itself
         return
     there, wanted = life.server.configs[id_], dict(life.first[id_])
     if "takes_back" in run.facts:
         wanted["companyId"] = there["companyId"]
-        if states <= set(_OK) and wanted != there:
+        taken_back = [row for row in rows_of(life, Run.open(life.run)) if row.record.id == id_]
+        was_drifted = any(row.record.state is State.DRIFTED for row in taken_back)  # and is left alone: it is said
+        if states <= set(_OK) and wanted != there and not was_drifted:
             yield f"not taken back: {_told(life, id_, rows, wanted)}"
     elif states <= {*_OK, *_NO} and not any(unprovable(row) for row in rows):
         for row in rows:
