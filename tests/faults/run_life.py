@@ -10,7 +10,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from unittest import mock
 
 import attrs
@@ -386,11 +386,13 @@ class Life:
 
     async def _bury(self, one: Client, task: "asyncio.Task[Run]") -> None:
         """Take the dead process's tasks out of the loop, whatever they would still wait for."""
-        doomed = [task, *([one.grant._login] if one.grant._login else ())]
-        while not all(one.done() for one in doomed):
+        doomed: list[asyncio.Task[Any]] = [task]
+        while not all(each.done() for each in doomed):
             for each in doomed:
                 each.cancel()
             await asyncio.sleep(0)
+            if one.grant._login is not None and one.grant._login not in doomed:  # it may have begun meanwhile
+                doomed.append(one.grant._login)
 
     def writer(self, db: sqlite3.Connection, path: Path) -> VirtualWriter:
         """Take the place of a thread."""

@@ -22,7 +22,11 @@ from enkash_coins.bulk.ledger.fields import (
 from enkash_coins.bulk.rows import Values
 from enkash_coins.bulk.state import TRANSITIONS, Event, State, after, comparable, look, settled
 
-_MARKED: Final = "late = CASE WHEN state IN ('applied', 'mismatched') THEN coalesce(late, 0) ELSE late END"
+# A no to the repetition of what may have been applied is no answer; nor is a reading, if nothing was seen before it.
+_MARKED: Final = (
+    "late = CASE WHEN state IN ('applied', 'mismatched') OR (state = 'unknown' AND coalesce(expected, before) IS NULL)"
+    " THEN coalesce(late, 0) ELSE late END"
+)
 
 
 def plan(
