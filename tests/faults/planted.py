@@ -150,7 +150,7 @@ BUGS: Final = (
     ),
     Bug(
         "a stale plan written without another look",
-        "event is Event.FOUND_EXPECTED and self._is_stale(todo)",
+        "event in (Event.FOUND_EXPECTED, Event.FOUND_WANTED) and self._is_stale(todo)",
         "False",
         (RUNS,),
     ),
