@@ -143,3 +143,44 @@ def test_rows_of_one_id_are_settled_together(places: list[Place], found: Values,
     taken for done without proof.
     """
     assert settled(places, found) is Event[event]
+
+
+BEFORE: Values = {"amount": 5, "event": "A"}
+REFUSED = Place(2, State.REJECTED, {"amount": 20}, BEFORE)
+OTHER: Values = {"amount": -1, "event": "Z"}
+
+
+@pytest.mark.parametrize(
+    ("places", "others", "found", "event"),
+    [
+        ([REFUSED], [], {"amount": 5, "event": "B"}, "FOUND_EXPECTED"),  # it sets no event: that is not looked at
+        ([REFUSED], [], {"amount": 20, "event": "A"}, "FOUND_EXPECTED"),  # as wanted, and sent again all the same
+        ([REFUSED], [], {"amount": 10, "event": "A"}, "FOUND_OTHER"),
+        ([REFUSED], [Place(1, State.APPLIED, {"amount": 10}, BEFORE)], {"amount": 10, "event": "A"}, "FOUND_EXPECTED"),
+        ([REFUSED, Place(3, State.PLANNED, {"event": "C"}, None)], [], {"amount": 5, "event": "B"}, "FOUND_OTHER"),
+        ([REFUSED, Place(3, State.PLANNED, {"event": "C"}, OTHER)], [], {"amount": 5, "event": "Z"}, "FOUND_EXPECTED"),
+        (
+            [Place(2, State.MISMATCHED, {"amount": 20}, BEFORE, OTHER)],
+            [],
+            {"amount": -1, "event": "A"},
+            "FOUND_EXPECTED",
+        ),
+        ([Place(2, State.REJECTED, {"amount": 20}, None)], [], {"amount": 9, "event": "A"}, "FOUND_EXPECTED"),
+    ],
+)
+def test_what_is_sent_again_is_sent_over_the_runs_own_values_only(
+    places: list[Place], others: list[Place], found: Values, event: str
+) -> None:
+    """Those that its rows set, that an answer showed, or that were there when they were planned; of every field that
+    is to be written again.
+    """
+    assert settled(places, found, others=others, again=True) is Event[event]
+    assert settled(places, found, others=others, again=True, forced=True) is Event.FOUND_EXPECTED
+
+
+def test_rows_that_are_planned_do_not_hide_what_is_in_doubt() -> None:
+    """One in doubt, alone among those that were sent, is judged by its own fields; then come those of the others."""
+    places = [Place(1, State.UNKNOWN, {"amount": 20}, BEFORE), Place(2, State.PLANNED, {"event": "C"}, None)]
+    assert settled(places, {"amount": 20, "event": "B"}) is Event.FOUND_WANTED
+    assert settled(places, {"amount": 5, "event": "A"}) is Event.FOUND_EXPECTED
+    assert settled(places, {"amount": 5, "event": "B"}) is Event.FOUND_OTHER
