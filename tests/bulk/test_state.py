@@ -165,6 +165,12 @@ OTHER: Values = {"amount": -1, "event": "Z"}
             {"amount": -1, "event": "A"},
             "FOUND_EXPECTED",
         ),
+        (
+            [REFUSED],
+            [Place(1, State.DRIFTED, {"amount": 10}, BEFORE, OTHER)],
+            {"amount": -1, "event": "A"},
+            "FOUND_OTHER",
+        ),
         ([Place(2, State.REJECTED, {"amount": 20}, None)], [], {"amount": 9, "event": "A"}, "FOUND_EXPECTED"),
     ],
 )
@@ -184,3 +190,10 @@ def test_rows_that_are_planned_do_not_hide_what_is_in_doubt() -> None:
     assert settled(places, {"amount": 20, "event": "B"}) is Event.FOUND_WANTED
     assert settled(places, {"amount": 5, "event": "A"}) is Event.FOUND_EXPECTED
     assert settled(places, {"amount": 5, "event": "B"}) is Event.FOUND_OTHER
+
+
+def test_one_in_doubt_that_sets_the_company_is_done_if_the_rest_of_it_proves_that() -> None:
+    """Both went in one request, and the company cannot be read back."""
+    place = Place(1, State.UNKNOWN, {"company_id": "C", "amount": 20}, BEFORE)
+    assert settled([place], {"amount": 20}) is Event.FOUND_WANTED
+    assert settled([place], {"amount": 5}) is Event.FOUND_EXPECTED
