@@ -12,6 +12,7 @@ import pytest
 
 from enkash_coins import CoinEventService, CoinEventUpdate
 from enkash_coins.bulk import LedgerFailed, Run, State, ledger
+from enkash_coins.bulk.rows import Values
 from enkash_coins.bulk.writer import Writer
 from enkash_coins.cli.exits import Exit
 from enkash_coins.cli.runs import code_of_run
@@ -214,3 +215,14 @@ async def test_row_costs_the_same_however_many_its_id_has(coins: CoinEventServic
         db.set_progress_handler(count, 1_000)
         ledger.prepare(db, todo, forced=False)
     assert thousands == 0
+
+
+async def test_row_whose_value_is_there_may_have_been_applied(coins: CoinEventService, path: Path) -> None:
+    """It is sent again only because the one before it is; a no to that does not say that it had no effect."""
+    await Run.plan(updates(10, 20), coins, to=path)
+    change(path, "UPDATE row SET state = 'unknown', tries = 1, late = 1.0, expected = :values", amount=5)
+    with closing(sqlite3.connect(path)) as db:
+        found: Values = {"amount": 20, "configuration": "DEFAULT", "event": "E"}
+        ledger.settle(db, "WCC00001", found, 2.0, due=True, forced=False)
+        rows = db.execute("SELECT state, late FROM row ORDER BY number").fetchall()
+    assert rows == [("planned", None), ("planned", 0.0)]

@@ -137,6 +137,11 @@ def settle(db: sqlite3.Connection, id_: str, found: Values, now: float, *, due: 
         others = rows[: len(rows) - len(places)]
         event = settled(places, found, others=others, again=again, forced=forced)
         if event is Event.FOUND_EXPECTED:
+            # What is found as a row in doubt wants it was applied, it seems, though it is sent again behind others.
+            there = [
+                (place.number,) for place in worked if place.state is State.UNKNOWN and _is_there(place.wanted, found)
+            ]
+            db.executemany("UPDATE row SET late = coalesce(late, 0) WHERE number = ?", there)
             reopen(db, id_, first, found, now)
         else:
             for place in worked:
@@ -158,6 +163,11 @@ def settle(db: sqlite3.Connection, id_: str, found: Values, now: float, *, due: 
     moved = counts(db, "id = ?", id_)
     moved.subtract(before)
     return moved
+
+
+def _is_there(wanted: Values, found: Values) -> bool:
+    """Whether all of it is found; of a row that sets the company that cannot be said."""
+    return "company_id" not in wanted and wanted.items() <= found.items()
 
 
 def reopen(db: sqlite3.Connection, id_: str, first: int, found: Values, now: float) -> None:
