@@ -21,7 +21,7 @@ def outcome_of_record(record: Record, kind: Kind) -> Outcome[Item, object]:
             maybe_applied=status in (OutcomeStatus.UNKNOWN, OutcomeStatus.MISMATCHED),
             request_id=None if kind is UPDATES else record.id,
         )
-    return Outcome(record.number, item, status, None, error, record.attempts, record.late is not None)
+    return Outcome(record.number, item, status, None, error, record.attempts, bool(record.late))
 
 
 def explained(record: Record) -> str:

@@ -37,7 +37,7 @@ class Source:
             raise BadFile(f"{self.name}: standard input is closed")
         try:
             # A Path would lose the name as given; __exit__ closes it.
-            self._file = sys.stdin.buffer if self.path is None else open(file, "rb")  # noqa: PTH123, SIM115
+            self._file = sys.stdin.buffer if self.path is None else open(file, "rb")  # noqa: PTH123, SIM115  # see above
             if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
                 self.path = None  # a pipe: its name tells nothing
         except OSError as error:

@@ -86,7 +86,7 @@ def print_json(run: Run, states: tuple[State, ...] = tuple(State)) -> None:
     for record in run.records(states):
         row = {"line": record.line, run.kind.key: record.id, "status": record.state, "wanted": record.wanted}
         row |= {"before": record.before, "found": record.found, "attempts": record.attempts}
-        row |= {"late_risk": record.late is not None, "reason": explained(record) or None}
+        row |= {"late_risk": bool(record.late), "reason": explained(record) or None}
         print(json.dumps(row))
     ended_by = None if run.ended_by is None else str(run.ended_by)
     counts = {state: count for state, count in run.counts.items() if count}
