@@ -10,12 +10,12 @@ from contextlib import contextmanager
 import orjson
 
 from enkash_coins.bulk import ledger
-from enkash_coins.bulk.rows import Format, Item, Kind, Row, RowFile, Values, row_of
+from enkash_coins.bulk.rows import Format, Item, Kind, Row, RowFile, row_of
 from enkash_coins.bulk.source import Source
-from enkash_coins.bulk.state import State
+from enkash_coins.bulk.state import Known, State
 from enkash_coins.bulk.writer import LedgerFailed, Writer
 
-Expecting = tuple[Row, Values | None]
+KnownRow = tuple[Row, Known]
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def checked(rows: str | os.PathLike[str] | Iterable[Item], kind: Kind, form: For
         yield (row_of(item, index, kind) for index, item in enumerate(rows))
 
 
-async def loaded(writer: Writer, rows: Iterable[Expecting], facts: dict[str, str]) -> dict[str, str] | None:
+async def loaded(writer: Writer, rows: Iterable[KnownRow], facts: dict[str, str]) -> dict[str, str] | None:
     """Fill the ledger, unless it was filled before; then the facts of that.
 
     Args:
@@ -47,12 +47,12 @@ async def loaded(writer: Writer, rows: Iterable[Expecting], facts: dict[str, str
     return await writer.post(fill)
 
 
-def _hashed(rows: Iterable[Expecting], facts: dict[str, str], writer: Writer) -> Iterator[Expecting]:
+def _hashed(rows: Iterable[KnownRow], facts: dict[str, str], writer: Writer) -> Iterator[KnownRow]:
     """The same rows; when they are through, their digest is among the facts."""
     digest = hashlib.sha256()
-    for row, expected in rows:
+    for row, ours in rows:
         if writer.closing:  # whoever asked for them was cancelled
             raise LedgerFailed("interrupted")
-        digest.update(orjson.dumps((row.id if row.given else None, row.wanted, expected)))
-        yield row, expected
+        digest.update(orjson.dumps((row.id if row.given else None, row.wanted, ours)))
+        yield row, ours
     facts["input"] = digest.hexdigest()

@@ -27,8 +27,10 @@ def outcome_of_record(record: Record, kind: Kind) -> Outcome[Item, object]:
 def explained(record: Record) -> str:
     """Why a row is not as wanted."""
     if record.state is State.DRIFTED and record.found is not None:
-        found = {name: record.found[name] for name in record.wanted if name in record.found}
-        return "; ".join(filter(None, (f"somebody else has set {changes(found)}", record.reason)))
+        before = record.before or {}
+        news = {name: value for name, value in record.found.items() if before.get(name) != value} or record.found
+        own = {name: value for name, value in news.items() if name in record.wanted}
+        return f"somebody else has set {changes(own or news)}"
     return record.reason or ""
 
 

@@ -13,7 +13,7 @@ from enkash_coins.bulk.crew import Crew, Told
 from enkash_coins.bulk.ledger import Counts, Record
 from enkash_coins.bulk.limit import Refusal, refusal
 from enkash_coins.bulk.lock import at_work
-from enkash_coins.bulk.planning import Expecting, checked, loaded
+from enkash_coins.bulk.planning import KnownRow, checked, loaded
 from enkash_coins.bulk.reading import read_for_plan, settle, settle_late
 from enkash_coins.bulk.report import outcome_of_record
 from enkash_coins.bulk.rows import ALLOCATIONS, KINDS, UPDATES, Format, Item, Kind
@@ -71,7 +71,7 @@ class Run:
         """Open a run that is there.
 
         Raises:
-            BadFile: it is none, is damaged, or was written by a newer version.
+            BadFile: it is none, is damaged, or was written by another version.
             LedgerFailed: it cannot be read.
         """
         file = Path(path)
@@ -124,9 +124,9 @@ class Run:
         facts = {"kind": kind.name, "base_url": row_calls(coins).base_url, "reads": "yes" if reads else "no"}
         facts["max_change"] = max_change or ""
         with checked(rows, kind, form) as every:
-            expecting = ((row, None) for row in every)
+            known_rows = ((row, None) for row in every)
             return await cls._made(
-                Path(to), facts, expecting, coins, told=on_progress, refused=refused, unless_done=unless_done
+                Path(to), facts, known_rows, coins, told=on_progress, refused=refused, unless_done=unless_done
             )
 
     @classmethod
@@ -134,7 +134,7 @@ class Run:
         cls,
         path: Path,
         facts: dict[str, str],
-        rows: Iterable[Expecting],
+        rows: Iterable[KnownRow],
         coins: CoinEventService,
         *,
         told: Told | None,
@@ -190,10 +190,9 @@ class Run:
         await writer.post(lambda db: ledger.resume(db, until=crew.late()))
         if crew.forced:
             await writer.post(ledger.force)
+        await writer.post(ledger.replay if crew.replay and self.kind is ALLOCATIONS else ledger.hold)
         if self.kind is UPDATES:
             await settle(crew, ledger.ids_to_settle, due=False)
-        else:
-            await writer.post(ledger.replay if crew.replay else ledger.hold)
         await writer.post(ledger.again)
         for _ in range(_ROUNDS):
             await crew.recount()
@@ -231,6 +230,7 @@ class Run:
             crew = self._crew = Crew(writer, self.kind, coins, None, timeout=timeout)
             if not self._is_being_taken_back(Path(to)):  # else its own writes would be read
                 await writer.post(lambda db: ledger.resume(db, until=crew.late()))
+                await writer.post(ledger.hold)
                 await self._finish(crew, settle_late(crew, every=True))
                 if self.ended_by is not None:
                     raise BadFile(f"{self.name}: what is in doubt in it could not be read: {self.ended_by}")

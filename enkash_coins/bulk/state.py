@@ -3,7 +3,7 @@
 Planning, a dry run, applying, resuming and rolling back are all the same walk through this table.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -44,7 +44,7 @@ class Event(StrEnum):
     REJECTED = "rejected"
     NOT_SENT = "not sent"
     CUT_OFF = "cut off"  # or ended in doubt
-    HELD = "held again"  # an allocation in doubt whose repetition did not come about
+    HELD = "held again"  # in doubt, and its repetition did not come about
     AGAIN = "worked off again"  # by another apply, or because a late arrival overwrote it
     FORCED = "forced"
 
@@ -70,15 +70,16 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
         Event.FOUND_EXPECTED: State.PLANNED,
         Event.AGAIN: State.PLANNED,
     },
-    State.APPLIED: {Event.FOUND_OTHER: State.DRIFTED, Event.AGAIN: State.PLANNED},
-    State.UNCHANGED: {Event.FOUND_OTHER: State.DRIFTED, Event.AGAIN: State.PLANNED},
+    State.APPLIED: {Event.AGAIN: State.PLANNED},
+    State.UNCHANGED: {Event.AGAIN: State.PLANNED},
     State.MISMATCHED: {Event.FOUND_OTHER: State.DRIFTED, Event.AGAIN: State.PLANNED},
-    State.REJECTED: {Event.AGAIN: State.PLANNED},
-    State.NOT_SENT: {Event.AGAIN: State.PLANNED},
+    State.REJECTED: {Event.FOUND_OTHER: State.DRIFTED, Event.AGAIN: State.PLANNED},
+    State.NOT_SENT: {Event.FOUND_OTHER: State.DRIFTED, Event.AGAIN: State.PLANNED},
     State.DRIFTED: {Event.FORCED: State.PLANNED},
 }
 
 OK: Final = (State.APPLIED, State.UNCHANGED)
+NO: Final = (State.REJECTED, State.NOT_SENT)
 #: What a call that ended so does to its row.
 ENDS: Final = {
     OutcomeStatus.APPLIED: Event.APPLIED,
@@ -104,19 +105,17 @@ def after(state: State, event: Event) -> State:
 
 @attrs.frozen
 class Place:
-    """A row, as far as its configuration's value is concerned.
-
-    Attributes:
-        wanted: what it sets.
-        expected: what is there before it, as far as that is known.
-        found: what was seen instead of what is wanted, by its answer or by reading.
-    """
+    """A row among those of its id, and what it sets."""
 
     number: int
     state: State
     wanted: Values
-    expected: Values | None
-    found: Values | None = None
+    tries: int
+
+
+#: What the run has seen of a configuration, and what other rows set; ``None``: it has seen nothing, and anything may be
+#: there.
+Known = Sequence[Values] | None
 
 
 def comparable(wanted: Values) -> Values:
@@ -124,81 +123,76 @@ def comparable(wanted: Values) -> Values:
     return {field: value for field, value in wanted.items() if field != "company_id"}
 
 
-def look(wanted: Values, expected: Values | None, found: Values, *, forced: bool = False) -> Event:
-    """What a reading means for a row.
+def look(wanted: Values, known: Known, found: Values, *, forced: bool = False) -> Event:
+    """What a reading means for a row: what the run has neither seen nor set is somebody else's.
 
     Args:
-        expected: what should be there if the row was not applied; ``None``: anything may.
+        known: without what the row itself sets.
         forced: anything may be there.
     """
     fields = comparable(wanted)
-    as_expected = forced or expected is None or all(found.get(name) == expected.get(name) for name in fields)
-    # A row that sets the company as well is done only if the rest of it proves that: both went in one request.
-    if fields.items() <= found.items() and not ("company_id" in wanted and as_expected):
+    there = fields.items() <= found.items()
+    if there and "company_id" not in wanted:
         return Event.FOUND_WANTED
-    return Event.FOUND_EXPECTED if as_expected else Event.FOUND_OTHER
+    news = _news(fields, known, found)
+    # A row that sets the company as well is done only if the rest of it proves that: both went in one request.
+    if there and news:
+        return Event.FOUND_WANTED
+    return (
+        Event.FOUND_EXPECTED if forced or all(found.get(name) == fields[name] for name in news) else Event.FOUND_OTHER
+    )
 
 
-def left_by(place: Place) -> Values | None:
-    """What a row leaves behind for the next one of its id; ``None`` if that is not known."""
-    match place.state:
-        case State.APPLIED | State.UNCHANGED:
-            return None if place.expected is None else place.expected | comparable(place.wanted)
-        case State.MISMATCHED | State.DRIFTED:
-            return place.found
-        case State.REJECTED | State.NOT_SENT:
-            return place.expected
-        case _:
-            return None
+def _news(fields: Iterable[str], known: Known, found: Values) -> list[str]:
+    return [
+        name
+        for name in fields
+        if known is not None and not any(name in values and values[name] == found.get(name) for values in known)
+    ]
 
 
 def settled(
-    places: Sequence[Place],
-    found: Values,
-    *,
-    others: Sequence[Place] = (),
-    again: bool = False,
-    forced: bool = False,
+    places: Sequence[Place], known: Known, found: Values, *, again: bool = False, forced: bool = False
 ) -> Event:
     """What a reading means for rows of one id of which requests may have arrived, or may have come late.
 
     Args:
-        places: from the first in doubt, or that is to be sent again, to the last; those that are planned are so anyway.
-        others: rows of the id before these.
+        places: from the first in doubt, or that is to be sent again, to the last; one at least is not planned.
+        known: without what these set.
         again: some are to be sent again in any case.
 
     Returns:
         Found as wanted: all of them are done. Found as expected: they are to be sent again, in order; nobody else has
         written. Found otherwise: somebody has.
     """
-    first = places[0]
     worked = [place for place in places if place.state is not State.PLANNED]
-    # What took effect, or may have; a company among it is never found, because it cannot be read back.
-    left = _wanted_by(place for place in worked if place.state in (*OK, State.UNKNOWN))
-    unclear = any(place.state is State.UNKNOWN for place in worked[:-1])
-    if len(worked) == 1 and not again:
-        event = look(worked[0].wanted, worked[0].expected, found, forced=forced)
-    elif not (unclear or again) and left.items() <= found.items():
-        event = Event.FOUND_WANTED
-    else:
-        event = Event.FOUND_EXPECTED
-    ours = [first.expected or {}, *_ours((*others, *places))]
-    if event is not Event.FOUND_EXPECTED or forced or first.expected is None:
-        return event
-    fields = comparable(_wanted_by(places))
-    as_left = all(any(found.get(name) == values[name] for values in ours if name in values) for name in fields)
-    return Event.FOUND_EXPECTED if as_left else Event.FOUND_OTHER
+    # Of one in doubt that others came after, no reading tells whether it took effect.
+    if not again and all(place.state is not State.UNKNOWN for place in worked[:-1]):
+        left = set_by(place for place in worked if place.state in (*OK, State.UNKNOWN))
+        if look(left, _and(known, (place for place in places if place is not worked[-1])), found) is Event.FOUND_WANTED:
+            return Event.FOUND_WANTED
+    event = look(set_by(places), _and(known, places), found, forced=forced)
+    return Event.FOUND_OTHER if event is Event.FOUND_OTHER else Event.FOUND_EXPECTED
 
 
-def _ours(places: Iterable[Place]) -> Iterator[Values]:
-    """What rows may have left: what they set, what an answer showed instead, or what was there at their planning."""
-    for place in places:
-        yield place.wanted
-        if place.state is State.MISMATCHED and place.found is not None:
-            yield place.found
-        if place.state is State.PLANNED and place.expected is not None:
-            yield place.expected
+def seems_applied(place: Place, places: Sequence[Place], known: Known, found: Values) -> bool:
+    """Whether a row that is to be sent again took effect before, as far as is known; arguments as for ``settled``."""
+    if place.state not in (State.UNKNOWN, State.MISMATCHED):
+        return place.state is State.APPLIED
+    others = _and(known, (other for other in places if other is not place and other.state not in NO))
+    if look(place.wanted, others, found) is Event.FOUND_WANTED:
+        return True
+    later = set_by(other for other in places if other.number > place.number)
+    left = {field: value for field, value in comparable(place.wanted).items() if field not in later}
+    if not left.items() <= found.items():
+        return False
+    return bool(_news(left, others, found) if others is not None else left and "company_id" not in place.wanted)
 
 
-def _wanted_by(places: Iterable[Place]) -> Values:
+def _and(known: Known, places: Iterable[Place]) -> Known:
+    return None if known is None else [*known, *(place.wanted for place in places)]
+
+
+def set_by(places: Iterable[Place]) -> Values:
+    """What rows set, one after the other."""
     return {field: value for place in places for field, value in place.wanted.items()}

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from enkash_coins.bulk import ledger
@@ -12,7 +13,7 @@ from enkash_coins.bulk.crew import Crew
 from enkash_coins.bulk.ledger import Counts, End, Todo
 from enkash_coins.bulk.reading import is_no, seen
 from enkash_coins.bulk.rows import ALLOCATIONS, UPDATES, Values
-from enkash_coins.bulk.state import ENDS, Event, look
+from enkash_coins.bulk.state import ENDS, Event
 from enkash_coins.display import cut
 from enkash_coins.errors import NotFound
 from enkash_coins.models import CoinAllocation, CoinEventUpdate, Outcome, OutcomeStatus
@@ -95,13 +96,12 @@ class Writes:
 
     def _end_of(self, todo: Todo, outcome: Outcome[Any, Any]) -> End:
         event = ENDS[outcome.status]
+        late = self._crew.late() if outcome.late_risk or event is Event.CUT_OFF else None
         if todo.late is not None and event in (Event.REJECTED, Event.NOT_SENT):
-            event = Event.CUT_OFF  # a definite no to the repetition says nothing about the first time
-        doubt = outcome.late_risk or event is Event.CUT_OFF
+            event, late = Event.CUT_OFF, todo.late  # a definite no to the repetition says nothing about the first time
+        elif late is None and todo.repeated:
+            late = todo.late or None  # what was late before still is
         found = seen(outcome.result) if event is Event.MISMATCHED and outcome.result is not None else None
-        late = (
-            self._crew.late() if doubt else (todo.late or None) if todo.repeated else None
-        )  # what was late before still is
         return End(
             todo, event, outcome.attempts, late, None if outcome.error is None else cut(outcome.error.args[0]), found
         )
@@ -144,18 +144,13 @@ class Writes:
         event: Event | None = Event.FOUND_EXPECTED
         found: Values | None = None
         reason = None
-        if todo.repeated and self._kind is not ALLOCATIONS:
-            event = await self._writer.post(lambda db: ledger.prepare(db, todo, forced=self._crew.forced))
-            if event is Event.FOUND_OTHER:
-                found, reason = todo.expected, "another row of this id was not written"
-        if event in (Event.FOUND_EXPECTED, Event.FOUND_WANTED) and self._is_stale(todo):
+        if todo.repeated and not await self._writer.post(lambda db: ledger.has_its_turn(db, todo)):
+            return False
+        if self._is_stale(todo):
             outcome = await self._crew.rows.get(index, todo.id)
             if outcome.result is not None:
                 found = seen(outcome.result)
-                event = look(todo.wanted, todo.expected, found)
-                if event is Event.FOUND_OTHER and todo.in_doubt is not None:
-                    event = look(todo.wanted, todo.in_doubt, found)
-                todo.read_at = time.time()
+                event = await self._writer.post(partial(ledger.compare, todo=todo, found=found))
             elif is_no(outcome) and (todo.late is None or isinstance(outcome.error, NotFound)):
                 event, reason = Event.FOUND_NOTHING, cut(str(outcome.error))
             else:

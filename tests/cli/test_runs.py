@@ -356,8 +356,8 @@ def test_what_is_no_run_is_one_line(sandbox: Sandbox, run: Command, content: byt
     assert sandbox.calls == {}
 
 
-def test_torn_run_and_run_of_the_future_are_one_line(five: Sandbox, run: Command) -> None:
-    """A file that lost its end, another program's database, and a schema that is not known yet: exit 2."""
+def test_torn_run_and_run_of_another_version_are_one_line(five: Sandbox, run: Command) -> None:
+    """A file that lost its end, another program's database, and a schema that is not ours: exit 2."""
     write(HEADER + "WCC00001,7\n" * 1000)
     run("plan u.csv")
     whole = Path("u.run").read_bytes()
@@ -365,12 +365,12 @@ def test_torn_run_and_run_of_the_future_are_one_line(five: Sandbox, run: Command
     with closing(sqlite3.connect("other.run")) as db:
         db.execute("CREATE TABLE t (x)")
     with closing(sqlite3.connect("u.run")) as db:
-        db.execute("PRAGMA user_version=2")
+        db.execute("PRAGMA user_version=1")
     calls = five.calls.copy()
     for name, problem in (
         ("torn", "is damaged"),
         ("other", "is no run"),
-        ("u", "was written by a newer version of this command (schema 2, not 1)"),
+        ("u", "was written by another version of this command (schema 1, not 2)"),
     ):
         done = run(f"apply {name}.run --yes")
         assert (done.code, done.err.count("\n")) == (2, 1), done.err

@@ -120,7 +120,7 @@ BUGS: Final = (
     ),
     Bug(
         "resume sends an allocation in doubt again",
-        "ledger.replay if crew.replay else ledger.hold",
+        "ledger.replay if crew.replay and self.kind is ALLOCATIONS else ledger.hold",
         "ledger.replay",
         (RUNS,),
     ),
@@ -144,19 +144,19 @@ BUGS: Final = (
     ),
     Bug(
         "a drifted row overwritten",
-        "    return Event.FOUND_EXPECTED if as_expected else Event.FOUND_OTHER\n",
-        "    return Event.FOUND_EXPECTED\n",
+        "forced or all(found.get(name) == fields[name] for name in news)",
+        "True",
         (RUNS,),
     ),
     Bug(
         "a stale plan written without another look",
-        "event in (Event.FOUND_EXPECTED, Event.FOUND_WANTED) and self._is_stale(todo)",
-        "False",
+        "        if self._is_stale(todo):\n",
+        "        if False:\n",
         (RUNS,),
     ),
     Bug(
         "a rollback that does not look what is there",
-        "yield Row(line, id_, target), {name: left[name] for name in target}",
+        "yield Row(line, id_, target), left",
         "yield Row(line, id_, target), None",
         (RUNS,),
     ),

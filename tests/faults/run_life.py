@@ -171,11 +171,6 @@ class Life:
             now = asyncio.get_running_loop().time()
             self.foreign.append(Foreign(id_, amount, now, len(self.server.applied)))
 
-    @property
-    def was_forced(self) -> bool:
-        """Whether what others had set was to be overwritten, at any time."""
-        return any(session.forced for session in self.sessions)
-
     def known_since(self, session: Session) -> tuple[float, float] | None:
         """Between which seconds a change by others must have been seen in this session, and kept; if it must."""
         until = self.sessions[: self.sessions.index(session) + 1]

@@ -13,8 +13,7 @@ from enkash_coins.sandbox.world import Fields
 from enkash_coins.transport import Response
 from tests.faults.run_life import Foreign, Life, Session, Write
 from tests.faults.run_rows import as_sent
-from tests.faults.troubles import TIMEOUT
-from tests.simulator.fates import NOTHING_LEAVES, Lost
+from tests.simulator.fates import NOTHING_LEAVES
 
 _OK: Final = (State.APPLIED, State.UNCHANGED)
 _NO: Final = (State.REJECTED, State.NOT_SENT)
@@ -95,11 +94,9 @@ def _broken(row: Row, life: Life, *, final: bool) -> Iterator[str]:
     ours = [write.body for write in life.writes if write.id == row.record.id and write.seen.applied is not None]
     # Field by field: what another row of the id has left is as wanted as well.
     there_once = all(any(body.get(name) == value for body in (first, *ours)) for name, value in row.wanted.items())
-    if state is State.APPLIED and not (row.applied if life.allocates else there_once) and not unprovable(row):
+    if state is State.APPLIED and not (row.applied if life.allocates else there_once):
         yield "lost"
-    # An update that another row has overwritten since is as good as never applied.
-    there = life.allocates or row.wanted.items() <= life.server.configs.get(row.record.id, {}).items()
-    if state in _NO and applied and row.only and there and not as_before and not unprovable(row):
+    if state in _NO and applied and row.only and not as_before and not _overwritten(row, life):
         yield "false no"
     if applied and row.only and not row.record.tries:  # one that cannot have taken effect may be given back
         yield "took effect, and not claimed"
@@ -110,11 +107,17 @@ def _broken(row: Row, life: Life, *, final: bool) -> Iterator[str]:
             yield "forgotten that it was sent"
 
 
+def _overwritten(row: Row, life: Life) -> bool:
+    """Whether something of an update was overwritten since: then it is as good as never applied."""
+    effects = effects_on(life, row.record.id)
+    last = max((at for at, effect in enumerate(effects) if effect in row.applied), default=len(effects))
+    since = [effect.body if isinstance(effect, Write) else {"amount": effect.amount} for effect in effects[last + 1 :]]
+    return any(name in body for body in since for name in row.wanted)
+
+
 def _of_ours_alone(life: Life, run: Run, id_: str, rows: list[Row]) -> Iterator[str]:
     """A configuration that nobody else has changed: it is what the rows that were applied leave, in their order."""
-    # Where one of its rows was in doubt, a change of ours may be taken for somebody else's: it is said, and left alone.
-    if not life.was_forced and not any(write.id == id_ and in_doubt(write) for write in life.writes):
-        yield from (f"false drift: {row}" for row in rows if row.record.state is State.DRIFTED)
+    yield from (f"false drift: {row}" for row in rows if row.record.state is State.DRIFTED)
     states = {row.record.state for row in rows}
     last = life.sessions[-1]
     settled = (last.what, last.how) == ("apply", "finished") and not any(row.record.late for row in rows)
@@ -123,15 +126,12 @@ def _of_ours_alone(life: Life, run: Run, id_: str, rows: list[Row]) -> Iterator[
     there, wanted = life.server.configs[id_], dict(life.first[id_])
     if "takes_back" in run.facts:
         wanted["companyId"] = there["companyId"]
-        taken_back = [row for row in rows_of(life, Run.open(life.run)) if row.record.id == id_]
-        was_drifted = any(row.record.state is State.DRIFTED for row in taken_back)  # and is left alone: it is said
-        if states <= set(_OK) and wanted != there and not was_drifted:
+        if states <= set(_OK) and wanted != there:
             yield f"not taken back: {_told(life, id_, rows, wanted)}"
-    elif states <= {*_OK, *_NO} and not any(unprovable(row) for row in rows):
+    elif states <= {*_OK, *_NO}:
         for row in rows:
             wanted |= row.wanted if row.record.state in _OK else {}
-        half = {name for row in rows if half_there(row) for name in row.wanted}
-        if any(there[name] != wanted[name] for name in there.keys() - half):
+        if there != wanted:
             yield f"overwritten: {_told(life, id_, rows, wanted)}"
 
 
@@ -141,8 +141,7 @@ def _not_taken_back(life: Life, elsewhere: set[str]) -> Iterator[str]:
         wanted = life.first[id_] | {"companyId": life.server.configs[id_]["companyId"]}
         if wanted != life.server.configs[id_]:
             rows = [row for row in rows_of(life, Run.open(life.run)) if row.record.id == id_]
-            if all(row.record.state is not State.DRIFTED for row in rows):
-                yield f"forgotten to be taken back: {_told(life, id_, rows, wanted)}"
+            yield f"forgotten to be taken back: {_told(life, id_, rows, wanted)}"
 
 
 def _told(life: Life, id_: str, rows: list[Row], wanted: Fields) -> str:
@@ -187,26 +186,6 @@ def over_others(life: Life, run: Run) -> Iterator[tuple[Session, Write, Foreign]
                 yield write.session, write, before[-1]
 
 
-def in_doubt(write: Write) -> bool:
-    """Whether its client, or the one after a crash, cannot know whether it took effect."""
-    reply = write.fate.reply
-    if write.session.how != "finished" or write.fate.after > TIMEOUT or isinstance(reply, Lost):
-        return reply not in NOTHING_LEAVES
-    return isinstance(reply, Response) and (
-        reply.status >= 500 or reply.status == 408 or (reply.status == 200 and b"response_code" not in reply.body)
-    )
-
-
-def unprovable(row: Row) -> bool:
-    """Whether it was in doubt, and sets a company: no reading tells whether that was set."""
-    return "companyId" in row.wanted and any(in_doubt(write) or is_lie(write) for write in row.writes)
-
-
-def half_there(row: Row) -> bool:
-    """Whether it was refused when sent once more, and only some of what it had set was overwritten by a later row."""
-    return row.record.state in _NO and len(row.wanted) > 1 and bool(row.applied)
-
-
 def is_lie(write: Write) -> bool:
     """Whether its answer shows what was never there."""
     reply = write.fate.reply
@@ -226,15 +205,8 @@ def residual(life: Life, run: Run) -> Counter[str]:
                 write.fate.reply in NOTHING_LEAVES for write in row.writes
             )
         found["allocations doubled because replay=True allowed it"] += life.allocates and len(row.applied) > 1
-        found["refused, with a company that an earlier attempt in doubt had set: it cannot be read"] += (
-            state in _NO and bool(row.applied) and unprovable(row)
-        )
-        found["refused when sent once more, and a later row may have overwritten only some of what it had set"] += (
-            half_there(row)
-        )
         drifted = state is State.DRIFTED and row.record.id not in {foreign.id for foreign in life.foreign}
         lied = any(write.id == row.record.id and is_lie(write) for write in life.writes)
         found["drifted, because an answer showed what was never there"] += drifted and lied
-        found["drifted, because what was in doubt looked like somebody else's change"] += drifted and not lied
     found["somebody else's change overwritten by a plan that was fresh, or forced"] = len(list(over_others(life, run)))
     return found

@@ -15,7 +15,7 @@ from enkash_coins.bulk.ledger.views import (
     records,
     undoing,
 )
-from enkash_coins.bulk.ledger.writings import claim, finish, note, page, prepare, release
+from enkash_coins.bulk.ledger.writings import claim, compare, finish, has_its_turn, note, page, release
 
 __all__ = [
     "Counts",
@@ -25,6 +25,7 @@ __all__ = [
     "again",
     "check",
     "claim",
+    "compare",
     "connect",
     "count",
     "counts",
@@ -32,6 +33,7 @@ __all__ = [
     "examples",
     "finish",
     "force",
+    "has_its_turn",
     "hold",
     "ids_in_doubt",
     "ids_to_settle",
@@ -44,7 +46,6 @@ __all__ = [
     "numbers",
     "page",
     "plan",
-    "prepare",
     "reasons",
     "records",
     "release",

@@ -9,13 +9,13 @@ import attrs
 import orjson
 
 from enkash_coins.bulk.rows import Values
-from enkash_coins.bulk.state import OK, TRANSITIONS, Event, Place, State
+from enkash_coins.bulk.state import NO, OK, TRANSITIONS, Event, Known, Place, State
 
 Counts = Counter[State]
 
-PLACE: Final = "number, state, wanted, coalesce(expected, before), found"
 AGAIN: Final = tuple(state for state in State if Event.AGAIN in TRANSITIONS[state] if state not in OK)
 FAILED: Final = tuple(state for state in AGAIN if state is not State.UNKNOWN)
+REOPENED: Final = (*AGAIN, State.APPLIED)
 PAGE: Final = 500
 # A late arrival of an id's only row repeats what is there. A planned row of 0 was applied before: nothing of that will
 # arrive, but a definite no to its repetition does not say that nothing took effect.
@@ -33,13 +33,10 @@ class Todo:
     id: str
     wanted: Values
     claimed: bool = True
-    expected: Values | None = None
-    overridden: bool = False  # whether that is not what the plan says
     read_at: float | None = None
     repeated: bool = False
     late: float | None = None
     tries: int = 0
-    in_doubt: Values | None = None  # what may be there instead of what is expected: the row before it was not settled
 
 
 @attrs.frozen
@@ -78,13 +75,24 @@ def counts(db: sqlite3.Connection, condition: str = "TRUE", *arguments: object) 
 
 
 def places_where(db: sqlite3.Connection, condition: str, *arguments: object) -> list[Place]:
-    """Rows as places, in order unless the condition says otherwise."""
-    order = "" if "ORDER BY" in condition else " ORDER BY number"
-    rows = db.execute(f"SELECT {PLACE} FROM row WHERE {condition}{order}", arguments)  # noqa: S608  # ours
-    return [
-        Place(number, State(state), values_of(wanted), values_or_none(expected), values_or_none(found))
-        for number, state, wanted, expected, found in rows
-    ]
+    """Rows as places, in order."""
+    rows = db.execute(f"SELECT number, state, wanted, tries FROM row WHERE {condition} ORDER BY number", arguments)  # noqa: S608  # ours
+    return [Place(number, State(state), values_of(wanted), tries) for number, state, wanted, tries in rows]
+
+
+def known_of(db: sqlite3.Connection, id_: str, others: str, *arguments: object) -> Known:
+    """What the run has seen of a configuration, and what those of its rows set for which the condition holds.
+
+    Rows that were refused have set nothing.
+    """
+    # Of later rows it is what earlier ones should leave; a rollback has seen what the run left, or somebody else's.
+    first = "SELECT coalesce(ours, '[' || before || ']') FROM row WHERE id = ? ORDER BY number LIMIT 1"
+    (seen,) = db.execute(first, (id_,)).fetchone()
+    if seen is None:
+        return None
+    answered = db.execute("SELECT found FROM row WHERE id = ? AND found IS NOT NULL AND state <> 'drifted'", (id_,))
+    set_ = places_where(db, f"id = ? AND {others} AND state NOT IN {listed(NO)}", id_, *arguments)
+    return [*orjson.loads(seen), *(values_of(found) for (found,) in answered), *(place.wanted for place in set_)]
 
 
 def listed(states: Iterable[State]) -> str:
@@ -92,7 +100,7 @@ def listed(states: Iterable[State]) -> str:
     return f"({', '.join(map(repr, map(str, states)))})"
 
 
-def as_text(values: Values | None) -> str | None:
+def as_text(values: Values | Known) -> str | None:
     """Values as they are kept."""
     return None if values is None else orjson.dumps(values).decode()
 

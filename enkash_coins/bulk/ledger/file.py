@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from enkash_coins.bulk.ledger.fields import as_text
-from enkash_coins.bulk.rows import Row, Values
+from enkash_coins.bulk.rows import Row
 from enkash_coins.bulk.source import BadFile, printable
-from enkash_coins.bulk.state import State
+from enkash_coins.bulk.state import Known, State
 from enkash_coins.bulk.writer import LedgerFailed
 
 _APPLICATION: Final = 0x454E4B52  # "ENKR", by which a run is known among SQLite files
-_SCHEMA: Final = 1
+_SCHEMA: Final = 2
 _TABLES: Final = """
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE row (
@@ -25,8 +25,8 @@ CREATE TABLE row (
     state TEXT NOT NULL,
     repeated INTEGER NOT NULL DEFAULT 0, -- whether there are other rows of this id
     before TEXT,                         -- the image that planning saw, with what earlier rows change of it
-    expected TEXT,                       -- what should be there, if that is something else by now
-    found TEXT,                          -- what was there instead
+    ours TEXT,                           -- all that the run which it takes back may have left there: a list
+    found TEXT,                          -- what was there instead: by its answer or, of a drifted one, by a reading
     read_at REAL,                        -- seconds since 1970
     tries INTEGER NOT NULL DEFAULT 0,    -- how often it was claimed
     attempts INTEGER NOT NULL DEFAULT 0,
@@ -92,7 +92,7 @@ def check(db: sqlite3.Connection, path: Path) -> dict[str, str]:
         if application != _APPLICATION:
             raise BadFile(f"{name}: is no run" + ("" if application else ", or its plan was never finished"))
         if schema != _SCHEMA:
-            raise BadFile(f"{name}: was written by a newer version of this command (schema {schema}, not {_SCHEMA})")
+            raise BadFile(f"{name}: was written by another version of this command (schema {schema}, not {_SCHEMA})")
         (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise BadFile(f"{name}: is damaged ({' '.join(str(verdict).split())})")
@@ -106,22 +106,20 @@ def is_empty(db: sqlite3.Connection) -> bool:
     return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,))
 
 
-def load(
-    db: sqlite3.Connection, rows: Iterable[tuple[Row, Values | None]], facts: dict[str, str], state: State
-) -> None:
+def load(db: sqlite3.Connection, rows: Iterable[tuple[Row, Known]], facts: dict[str, str], state: State) -> None:
     """Fill a new ledger: wholly or, if the rows raise, not at all.
 
     Args:
-        rows: with what is expected before them, if that is known.
+        rows: with what the run that they take back may have left there.
         facts: read after the last row.
     """
     for statement in _TABLES.split(";"):
         db.execute(statement)
     db.executemany(
-        "INSERT INTO row (number, line, id, wanted, expected, state) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO row (number, line, id, wanted, ours, state) VALUES (?, ?, ?, ?, ?, ?)",
         (
-            (number, row.line, row.id, as_text(row.wanted), as_text(expected), state)
-            for number, (row, expected) in enumerate(rows)
+            (number, row.line, row.id, as_text(row.wanted), as_text(ours), state)
+            for number, (row, ours) in enumerate(rows)
         ),
     )
     db.execute("CREATE INDEX row_id ON row (id, number)")

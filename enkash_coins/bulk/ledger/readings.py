@@ -1,32 +1,33 @@
 """Moves that a reading brings about, or a new start: planned, settled, taken up again."""
 
 import sqlite3
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+import orjson
+
 from enkash_coins.bulk.ledger.fields import (
-    AGAIN,
+    DOUBT,
     FAILED,
-    LATE,
     PAGE,
+    REOPENED,
     TOGETHER,
     Counts,
     as_text,
     counts,
+    known_of,
     listed,
     places_where,
     values_of,
-    values_or_none,
 )
 from enkash_coins.bulk.rows import Values
-from enkash_coins.bulk.state import TRANSITIONS, Event, State, after, comparable, look, settled
+from enkash_coins.bulk.state import Event, Known, Place, State, after, comparable, look, seems_applied, settled
 
-# A no to the repetition of what may have been applied is no answer; nor is a reading, if nothing was seen before it.
-_MARKED: Final = (
-    "late = CASE WHEN state IN ('applied', 'mismatched') OR (state = 'unknown' AND coalesce(expected, before) IS NULL)"
-    " THEN coalesce(late, 0) ELSE late END"
-)
+# A no to the repetition of what took effect is no answer; whether something did that was answered with other values is
+# to be read.
+_MARKED: Final = "late = coalesce(late, CASE WHEN :applied THEN 0 WHEN state = 'mismatched' THEN :now END)"
 
 
 def plan(
@@ -35,12 +36,12 @@ def plan(
     """Compare all rows of an id with its configuration, each with what the one before leaves behind."""
     moved: Counts = Counter()
     last = -1
-    query = f"SELECT number, wanted, expected FROM row WHERE id = ? AND number > ? AND state = 'unread' LIMIT {PAGE}"  # noqa: S608  # ours
+    query = f"SELECT number, wanted, ours FROM row WHERE id = ? AND number > ? AND state = 'unread' LIMIT {PAGE}"  # noqa: S608  # ours
     while rows := db.execute(query, (id_, last)).fetchall():
         changes = []
-        for last, wanted_text, expected_text in rows:  # the last one's number is used
-            wanted, expected = values_of(wanted_text), values_or_none(expected_text)
-            event = look(wanted, expected, found)
+        for last, wanted_text, ours in rows:  # the last one's number is used
+            wanted = values_of(wanted_text)
+            event = look(wanted, None if ours is None else orjson.loads(ours), found)
             reason = None
             if event is Event.FOUND_EXPECTED and (reason := refusal(wanted, found)):
                 event = Event.REFUSED
@@ -67,9 +68,11 @@ def not_found(db: sqlite3.Connection, id_: str, reason: str, *, gone: bool) -> C
     for state in (State.UNREAD, State.UNKNOWN) if gone else (State.UNREAD,):
         end = after(state, Event.FOUND_NOTHING)
         changed = db.execute(
-            "UPDATE row SET state = ?, reason = ?, late = NULL WHERE id = ? AND state = ?", (end, reason, id_, state)
+            "UPDATE row SET state = ?, reason = ? WHERE id = ? AND state = ?", (end, reason, id_, state)
         ).rowcount
         moved.update({end: changed, state: -changed})
+    if gone:  # nothing that arrives late can change it
+        db.execute("UPDATE row SET late = NULL WHERE id = ?", (id_,))
     return moved
 
 
@@ -87,10 +90,10 @@ def resume(db: sqlite3.Connection, *, until: float) -> None:
 
 def again(db: sqlite3.Connection) -> None:
     """Plan what was tried and failed; rows of an id that has others are planned by what is read: see ``settle``."""
-    there = "expected = CASE state WHEN 'mismatched' THEN found ELSE expected END"
     db.execute(
-        f"UPDATE row SET {there}, state = 'planned', found = NULL, reason = NULL, {_MARKED}"  # noqa: S608  # ours
-        f" WHERE tries > 0 AND state IN {listed(FAILED)} AND NOT repeated"
+        f"UPDATE row SET state = 'planned', reason = NULL, {_MARKED}"  # noqa: S608  # ours
+        f" WHERE tries > 0 AND state IN {listed(FAILED)} AND NOT repeated",
+        {"now": time.time(), "applied": False},
     )
 
 
@@ -100,9 +103,9 @@ def replay(db: sqlite3.Connection) -> None:
 
 
 def hold(db: sqlite3.Connection) -> None:
-    """Hold allocations in doubt that were planned once more, and not sent: it was asked for once."""
+    """Hold what was in doubt and was planned once more, but not sent; rows of an id that has others go on together."""
     db.execute(
-        "UPDATE row SET state = ? WHERE state = ? AND late IS NOT NULL",
+        "UPDATE row SET state = ? WHERE state = ? AND late IS NOT NULL AND NOT repeated",
         (after(State.PLANNED, Event.HELD), State.PLANNED),
     )
 
@@ -123,59 +126,46 @@ def settle(db: sqlite3.Connection, id_: str, found: Values, now: float, *, due: 
         due: nothing can arrive late any more; what has failed in this very apply is left alone.
     """
     before = counts(db, "id = ?", id_)
-    again = not due and counts(db, f"id = ? AND {TOGETHER}", id_).total() > 0
-    in_doubt = counts(db, f"id = ? AND {LATE}", id_).total() > 0
-    # What was planned again and has waited since goes first.
-    whence = f"{LATE} OR {TOGETHER if again else 'FALSE'} OR (state = 'planned' AND expected IS NOT NULL)"
-    (first,) = db.execute(f"SELECT min(number) FROM row WHERE id = ? AND ({whence})", (id_,)).fetchone()  # noqa: S608  # ours
-    rows = places_where(db, "id = ? AND state <> 'unread'", id_) if again or in_doubt else []
-    places = [place for place in rows if place.number >= first]
-    worked = [place for place in places if place.state is not State.PLANNED]
+    unclear = f"state NOT IN ('unread', 'planned') AND ({DOUBT if due else f'{DOUBT} OR {TOGETHER}'})"
+    (first,) = db.execute(f"SELECT min(number) FROM row WHERE id = ? AND {unclear}", (id_,)).fetchone()  # noqa: S608  # ours
     if due:
-        db.execute("UPDATE row SET late = NULL WHERE id = ? AND late > 0", (id_,))
-    if again or len(worked) > 1 or (worked and worked[0].state is State.UNKNOWN):
-        others = rows[: len(rows) - len(places)]
-        event = settled(places, found, others=others, again=again, forced=forced)
-        if event is Event.FOUND_EXPECTED:
-            # What is found as a row in doubt wants it was applied, it seems, though it is sent again behind others.
-            there = [
-                (place.number,) for place in worked if place.state is State.UNKNOWN and _is_there(place.wanted, found)
-            ]
-            db.executemany("UPDATE row SET late = coalesce(late, 0) WHERE number = ?", there)
-            reopen(db, id_, first, found, now)
-        else:
-            for place in worked:
-                unknown = place.state is State.UNKNOWN
-                if unknown or (
-                    event is Event.FOUND_OTHER and place is worked[-1] and event in TRANSITIONS[place.state]
-                ):
-                    other = as_text(found) if event is Event.FOUND_OTHER else None
-                    db.execute(
-                        "UPDATE row SET state = ?, reason = NULL, found = ? WHERE number = ?",
-                        (after(place.state, event), other, place.number),
-                    )
-            if again:  # each of them is looked at once more, and drifted by that
-                db.execute(
-                    f"UPDATE row SET state = 'planned', found = NULL, reason = NULL, read_at = 0, {_MARKED}"  # noqa: S608  # ours
-                    f" WHERE id = ? AND {TOGETHER}",
-                    (id_,),
-                )
+        db.execute("UPDATE row SET late = NULL WHERE id = ? AND late > 0 AND state <> 'planned'", (id_,))
+    if first is not None:
+        places = places_where(db, "id = ? AND state <> 'unread' AND number >= ?", id_, first)
+        known = known_of(db, id_, "number < ?", first)
+        again = not due and any(place.tries and place.state in FAILED for place in places)
+        match event := settled(places, known, found, again=again, forced=forced):
+            case Event.FOUND_EXPECTED:
+                _reopen(db, places, known, found, now)
+            case Event.FOUND_OTHER:
+                drift(db, id_, found, (State.UNKNOWN, State.PLANNED, *(FAILED if again else ())))
+            case _:
+                done = after(State.UNKNOWN, event)
+                db.execute("UPDATE row SET state = ?, reason = NULL WHERE id = ? AND state = 'unknown'", (done, id_))
     moved = counts(db, "id = ?", id_)
     moved.subtract(before)
     return moved
 
 
-def _is_there(wanted: Values, found: Values) -> bool:
-    """Whether all of it is found; of a row that sets the company that cannot be said."""
-    return "company_id" not in wanted and wanted.items() <= found.items()
-
-
-def reopen(db: sqlite3.Connection, id_: str, first: int, found: Values, now: float) -> None:
-    """Plan the rows of an id again from the first one on; those that planning ended stay ended."""
-    tried = f"tries > 0 AND state IN {listed((*AGAIN, State.APPLIED))}"
-    db.execute(
-        "UPDATE row SET state = 'planned', expected = NULL, found = NULL, reason = NULL, read_at = ?,"  # noqa: S608  # ours
-        f" {_MARKED} WHERE id = ? AND number >= ? AND (state IN ('unchanged', 'planned') OR {tried})",
-        (now, id_, first),
+def drift(db: sqlite3.Connection, id_: str, found: Values, states: Iterable[State]) -> int:
+    """Somebody else has changed the configuration: leave alone its rows that were to be sent; returns how many."""
+    return sum(
+        db.execute(
+            "UPDATE row SET state = ?, found = ?, reason = NULL"
+            " WHERE id = ? AND state = ? AND (tries > 0 OR state = 'planned')",
+            (after(state, Event.FOUND_OTHER), as_text(found), id_, state),
+        ).rowcount
+        for state in states
     )
-    db.execute("UPDATE row SET expected = ? WHERE number = ?", (as_text(found), first))
+
+
+def _reopen(db: sqlite3.Connection, places: Sequence[Place], known: Known, found: Values, now: float) -> None:
+    """Plan rows again, but for those that planning ended."""
+    for place in places:
+        if place.state in (State.UNCHANGED, State.PLANNED) or (place.tries and place.state in REOPENED):
+            applied = seems_applied(place, places, known, found)
+            db.execute(
+                f"UPDATE row SET state = 'planned', reason = NULL, read_at = :now, {_MARKED}"  # noqa: S608  # ours
+                " WHERE number = :number",
+                {"now": now, "applied": applied, "number": place.number},
+            )

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from enkash_coins.bulk.ledger.fields import DOUBT, LATE, PAGE, TOGETHER, Record, listed, values_of, values_or_none
 from enkash_coins.bulk.rows import Row, Values
-from enkash_coins.bulk.state import OK, State, comparable
+from enkash_coins.bulk.state import NO, State, comparable
 
 
 def count(db: sqlite3.Connection, state: State) -> int:
@@ -83,33 +83,24 @@ def examples(db: sqlite3.Connection, state: State, reason: str, most: int) -> li
     ]
 
 
-def undoing(db: sqlite3.Connection) -> Iterator[tuple[Row, Values | None]]:
-    """The rows that take a run back: for each id the first before-image, and what the run has left."""
-    touched = (*OK, State.MISMATCHED, State.UNKNOWN)
+def undoing(db: sqlite3.Connection) -> Iterator[tuple[Row, Sequence[Values]]]:
+    """The rows that take a run back: for each id the first before-image, and all that the run may have left there."""
     query = (
-        "SELECT id, line, before, wanted, state, found, tries, expected, late FROM row WHERE before IS NOT NULL"
-        " ORDER BY id, number"
+        "SELECT id, line, before, wanted, tries > 0, CASE state WHEN 'drifted' THEN NULL ELSE found END,"  # noqa: S608  # ours
+        " tries > 0 AND state <> 'drifted'"
+        f" AND (repeated OR found IS NOT NULL OR NOT (state IN {listed(NO)} OR (state = 'planned' AND late IS NULL)))"
+        " FROM row WHERE before IS NOT NULL ORDER BY id, number"
     )
-    for id_, found_rows in groupby(db.execute(query), key=lambda row: str(row[0])):
-        rows = list(found_rows)
-        ours = {item for row in rows for item in values_of(row[3]).items()}  # anything else is somebody else's
+    for id_, rows in groupby(db.execute(query), key=lambda row: str(row[0])):
         image: Values = {}
         target: Values = {}
-        left: Values = {}
-        there: Values = {}  # before rows that are to be sent again: what they left the first time, if anything
-        line = 0
-        for _, line, before, wanted, state, found, tries, expected, late in rows:  # noqa: B007  # the last one's line is used
+        left: list[Values] = []
+        for _, line, before, wanted, sent, answered, may_be_there in rows:  # noqa: B007  # the last one's line is used
             image = image or values_of(before)
             fields = comparable(values_of(wanted))
-            if tries and state == State.PLANNED:
-                there = there or values_or_none(expected) or {}
-                known = (image if late is None else fields) | there  # of one that was applied before: what it has set
-                changed = {name: known[name] for name in fields if (name, known[name]) in ours}
-                changed = {name: value for name, value in changed.items() if value != image[name]}
-                target |= {name: image[name] for name in changed}
-                left |= changed
-            elif tries and state in touched:
+            left += [fields] if sent else []
+            left += [] if answered is None else [values_of(answered)]
+            if may_be_there:
                 target |= {name: image[name] for name in fields}
-                left |= fields if state != State.MISMATCHED else values_or_none(found) or {}
         if target:
-            yield Row(line, id_, target), {name: left[name] for name in target}
+            yield Row(line, id_, target), left

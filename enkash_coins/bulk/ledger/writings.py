@@ -8,16 +8,15 @@ from typing import Final
 
 import orjson
 
-from enkash_coins.bulk.ledger.fields import Counts, End, Todo, as_text, places_where
+from enkash_coins.bulk.ledger.fields import Counts, End, Todo, as_text, known_of, places_where
+from enkash_coins.bulk.ledger.readings import drift
 from enkash_coins.bulk.rows import Values
-from enkash_coins.bulk.state import OK, Event, State, after, left_by, look
+from enkash_coins.bulk.state import OK, Event, State, after, look, set_by
 
-# Each of these is one step in an index, however many rows an id has.
-_DRIFTED: Final = "repeated AND id = ? AND state = 'drifted' ORDER BY number LIMIT 1"
-_WAITING: Final = "repeated AND id = ? AND state IN ('unread', 'planned', 'sent') AND number < ? ORDER BY state LIMIT 1"
-_BEFORE_IT: Final = "id = ? AND number < ? ORDER BY number DESC LIMIT 1"
-_SENT_BEFORE_IT: Final = (
-    "id = ? AND number < ? AND NOT (tries = 0 AND state IN ('rejected', 'not_sent')) ORDER BY number DESC LIMIT 1"
+# One step in an index, however many rows an id has.
+_WAITING: Final = (
+    "SELECT EXISTS (SELECT 1 FROM row WHERE repeated AND id = ? AND state IN ('unread', 'planned', 'sent')"
+    " AND number < ? ORDER BY state LIMIT 1)"
 )
 
 
@@ -33,8 +32,7 @@ def page(db: sqlite3.Connection, beyond: int, most: int, read_since: float | Non
     # As one value: else sqlite3 gives up the interpreter's lock, and waits for it, once for every row.
     (text,) = db.execute(
         f"SELECT json_group_array(CASE WHEN {fresh} THEN json_array(number, id, json(wanted))"  # noqa: S608  # ours
-        " ELSE json_array(number, id, json(wanted), 0, json(coalesce(expected, before)), expected IS NOT NULL, read_at,"
-        " repeated, late, tries) END)"
+        " ELSE json_array(number, id, json(wanted), 0, read_at, repeated, late, tries) END)"
         " FROM (SELECT * FROM row WHERE number > :beyond AND state = 'planned' ORDER BY number LIMIT :most)",
         {"since": read_since, "now": now, "beyond": beyond, "most": most},
     ).fetchone()
@@ -50,36 +48,28 @@ def page(db: sqlite3.Connection, beyond: int, most: int, read_since: float | Non
     return todos
 
 
-def prepare(db: sqlite3.Connection, todo: Todo, *, forced: bool) -> Event | None:
-    """Learn what the row before it has left; what that means for this one, ``None``: its turn has not come."""
-    if not forced and (drifted := places_where(db, _DRIFTED, todo.id)):
-        todo.expected = drifted[0].found
-        return Event.FOUND_OTHER
-    it = todo.id, todo.number
-    if places_where(db, _WAITING, *it):
-        return None
-    # One that was never sent has left nothing.
-    before = places_where(db, _SENT_BEFORE_IT, *it) or places_where(db, _BEFORE_IT, *it)
-    if before and not todo.overridden:
-        todo.expected = left_by(before[0])
-        if before[0].state is State.UNKNOWN and before[0].expected is not None:
-            todo.expected = before[0].expected
-            todo.in_doubt = before[0].expected | before[0].wanted
-            return Event.FOUND_EXPECTED
-    return Event.FOUND_EXPECTED if todo.expected is None else look(todo.wanted, None, todo.expected)
+def has_its_turn(db: sqlite3.Connection, todo: Todo) -> bool:
+    """Whether no row of its id that comes before it waits, and it is still to be written."""
+    state, todo.read_at = db.execute("SELECT state, read_at FROM row WHERE number = ?", (todo.number,)).fetchone()
+    (waits,) = db.execute(_WAITING, (todo.id, todo.number)).fetchone()
+    return state == State.PLANNED and not waits
+
+
+def compare(db: sqlite3.Connection, todo: Todo, found: Values) -> Event:
+    """What another look means for a planned row, and for those of its id that are planned as well."""
+    event = look(todo.wanted, known_of(db, todo.id, "number <> ?", todo.number), found)
+    if event is not Event.FOUND_WANTED:
+        planned = set_by(places_where(db, "id = ? AND state = 'planned'", todo.id))
+        if look(planned, known_of(db, todo.id, "TRUE"), found) is Event.FOUND_OTHER:
+            return Event.FOUND_OTHER
+        db.execute("UPDATE row SET read_at = ? WHERE id = ? AND state = 'planned'", (time.time(), todo.id))
+    return event
 
 
 def claim(db: sqlite3.Connection, todo: Todo) -> None:
     """Take note that the request may leave from now on."""
-    db.execute(
-        "UPDATE row SET state = ?, tries = tries + 1, expected = coalesce(?, expected), read_at = ? WHERE number = ?",
-        (
-            after(State.PLANNED, Event.CLAIMED),
-            as_text(todo.expected) if todo.repeated else None,
-            todo.read_at,
-            todo.number,
-        ),
-    )
+    claimed = after(State.PLANNED, Event.CLAIMED)
+    db.execute("UPDATE row SET state = ?, tries = tries + 1 WHERE number = ?", (claimed, todo.number))
 
 
 def note(db: sqlite3.Connection, todo: Todo, event: Event, reason: str | None, found: Values | None) -> Counts:
@@ -87,11 +77,12 @@ def note(db: sqlite3.Connection, todo: Todo, event: Event, reason: str | None, f
     if event is Event.FOUND_WANTED and todo.tries:
         event = Event.FOUND_OURS
     state = after(State.PLANNED, event)
-    db.execute(
-        "UPDATE row SET state = ?, reason = ?, found = ?, expected = coalesce(?, expected) WHERE number = ?",
-        (state, reason, as_text(found), as_text(todo.expected) if todo.repeated else None, todo.number),
-    )
-    moved = Counter({state: 1, State.PLANNED: -1})
+    if event is Event.FOUND_OTHER and found is not None:
+        changed = drift(db, todo.id, found, (State.PLANNED,))
+    else:
+        changed = 1
+        db.execute("UPDATE row SET state = ?, reason = ? WHERE number = ?", (state, reason, todo.number))
+    moved = Counter({state: changed, State.PLANNED: -changed})
     if todo.repeated and state not in OK:
         _reopen_unchanged(db, todo, moved)
     return moved
@@ -116,7 +107,9 @@ def finish(db: sqlite3.Connection, applied: Sequence[int], ends: Sequence[End]) 
         moved[state] += 1
         changes.append((state, end.attempts, end.late, end.reason, as_text(end.found), end.todo.number))
     db.executemany(
-        "UPDATE row SET state = ?, attempts = attempts + ?, late = ?, reason = ?, found = ? WHERE number = ?", changes
+        "UPDATE row SET state = ?, attempts = attempts + ?, late = ?, reason = ?, found = coalesce(?, found)"
+        " WHERE number = ?",
+        changes,
     )
     for end in ends:
         if end.todo.repeated and end.event is not Event.APPLIED:
