@@ -184,9 +184,9 @@ def seems_applied(place: Place, places: Sequence[Place], known: Known, found: Va
         return True
     later = set_by(other for other in places if other.number > place.number)
     left = {field: value for field, value in comparable(place.wanted).items() if field not in later}
-    if not left.items() <= found.items():
-        return False
-    return bool(_news(left, others, found) if others is not None else left and "company_id" not in place.wanted)
+    if others is None:  # nothing proves that a value was not there before: of a row that may be refused for its company
+        return bool(left) and left.items() <= found.items() and "company_id" not in place.wanted
+    return left.items() <= found.items() and bool(_news(left, others, found))
 
 
 def _and(known: Known, places: Iterable[Place]) -> Known:

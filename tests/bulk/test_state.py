@@ -189,6 +189,8 @@ COMPANY: Values = {"amount": 7, "company_id": "C"}
         ([("unknown", BOTH), ("applied", {"amount": 9})], None, {"amount": 9, "event": "B"}, True),
         ([("unknown", COMPANY), ("applied", {"event": "B"})], None, BOTH, False),
         ([("unknown", COMPANY), ("applied", {"event": "B"})], [BEFORE], BOTH, True),
+        ([("unknown", COMPANY), ("applied", {"event": "B"})], [BEFORE], BEFORE, False),  # the amount would be there
+        ([("unknown", COMPANY), ("applied", {"amount": 9})], [BEFORE], {"amount": 9}, False),  # nobody knows
         ([("unknown", COMPANY), ("applied", {"amount": 7})], [BEFORE], BOTH, False),
         ([("unknown", COMPANY), ("rejected", {"amount": 7})], [BEFORE], {"amount": 7}, True),
         ([("unknown", {"company_id": "C"})], [BEFORE], BEFORE, False),
@@ -198,8 +200,8 @@ COMPANY: Values = {"amount": 7, "company_id": "C"}
 def test_row_that_took_effect_is_recognized(
     rows: list[tuple[str, Values]], known: Known, found: Values, seems: bool
 ) -> None:
-    """By what is left of it, where later rows have set other fields; a company never counts, and a refused row set
-    nothing.
+    """By what is left of it, where later rows have set other fields; a company proves nothing, and a refused row has
+    set nothing.
     """
     places = places_of(*rows)
     place = next(place for place in places if place.wanted in (BOTH, COMPANY, {"company_id": "C"}))

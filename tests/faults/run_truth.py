@@ -87,7 +87,8 @@ def violations(life: Life, run: Run, *, final: bool) -> Iterator[str]:
 
 def _broken(row: Row, life: Life, *, final: bool) -> Iterator[str]:
     state, applied = row.record.state, row.applied
-    if final and (state in _OPEN or (state is State.UNKNOWN and not life.allocates)):
+    is_open = state in _OPEN or (state is State.UNKNOWN and not life.allocates)
+    if final and is_open:
         yield "unresolved"
     first = life.first.get(row.record.id, {})
     as_before = row.wanted.items() <= first.items()  # found so, or written: nobody can tell
@@ -96,7 +97,8 @@ def _broken(row: Row, life: Life, *, final: bool) -> Iterator[str]:
     there_once = all(any(body.get(name) == value for body in (first, *ours)) for name, value in row.wanted.items())
     if state is State.APPLIED and not (row.applied if life.allocates else there_once):
         yield "lost"
-    if state in _NO and applied and row.only and not as_before and not _overwritten(row, life):
+    excused = as_before or _overwritten(row, life) or nobody_knows(row, life)
+    if state in _NO and applied and row.only and not excused:
         yield "false no"
     if applied and row.only and not row.record.tries:  # one that cannot have taken effect may be given back
         yield "took effect, and not claimed"
@@ -131,6 +133,8 @@ def _of_ours_alone(life: Life, run: Run, id_: str, rows: list[Row]) -> Iterator[
     elif states <= {*_OK, *_NO}:
         for row in rows:
             wanted |= row.wanted if row.record.state in _OK else {}
+        if any(nobody_knows(row, life) for row in rows):
+            wanted["companyId"] = there["companyId"]
         if there != wanted:
             yield f"overwritten: {_told(life, id_, rows, wanted)}"
 
@@ -186,6 +190,15 @@ def over_others(life: Life, run: Run) -> Iterator[tuple[Session, Write, Foreign]
                 yield write.session, write, before[-1]
 
 
+def nobody_knows(row: Row, life: Life) -> bool:
+    """Whether it was refused when an earlier attempt in doubt had set its company, which no reading shows.
+
+    Nor does what else it set, if that was overwritten, or nobody has seen what was there before.
+    """
+    refused = "companyId" in row.wanted and row.record.state in _NO and bool(row.applied)
+    return refused and (not life.reads or _overwritten(row, life))
+
+
 def is_lie(write: Write) -> bool:
     """Whether its answer shows what was never there."""
     reply = write.fate.reply
@@ -205,6 +218,9 @@ def residual(life: Life, run: Run) -> Counter[str]:
                 write.fate.reply in NOTHING_LEAVES for write in row.writes
             )
         found["allocations doubled because replay=True allowed it"] += life.allocates and len(row.applied) > 1
+        found["refused, though an earlier attempt in doubt had set its company: that cannot be read"] += nobody_knows(
+            row, life
+        )
         drifted = state is State.DRIFTED and row.record.id not in {foreign.id for foreign in life.foreign}
         lied = any(write.id == row.record.id and is_lie(write) for write in life.writes)
         found["drifted, because an answer showed what was never there"] += drifted and lied

@@ -91,7 +91,7 @@ def resume(db: sqlite3.Connection, *, until: float) -> None:
 def again(db: sqlite3.Connection) -> None:
     """Plan what was tried and failed; rows of an id that has others are planned by what is read: see ``settle``."""
     db.execute(
-        f"UPDATE row SET state = 'planned', reason = NULL, {_MARKED}"  # noqa: S608  # ours
+        f"UPDATE row SET state = 'planned', {_MARKED}"  # noqa: S608  # ours
         f" WHERE tries > 0 AND state IN {listed(FAILED)} AND NOT repeated",
         {"now": time.time(), "applied": False},
     )
@@ -165,7 +165,7 @@ def _reopen(db: sqlite3.Connection, places: Sequence[Place], known: Known, found
         if place.state in (State.UNCHANGED, State.PLANNED) or (place.tries and place.state in REOPENED):
             applied = seems_applied(place, places, known, found)
             db.execute(
-                f"UPDATE row SET state = 'planned', reason = NULL, read_at = :now, {_MARKED}"  # noqa: S608  # ours
+                f"UPDATE row SET state = 'planned', read_at = :now, {_MARKED}"  # noqa: S608  # ours
                 " WHERE number = :number",
                 {"now": now, "applied": applied, "number": place.number},
             )
