@@ -1,6 +1,6 @@
 """Runs: a bulk change as a plan that is applied, gone on with and taken back."""
 
-from enkash_coins.bulk.ledger import Counts, Record
+from enkash_coins.bulk.ledger.fields import Counts, Record
 from enkash_coins.bulk.run import AlreadyThere, Run
 from enkash_coins.bulk.source import BadFile
 from enkash_coins.bulk.state import State

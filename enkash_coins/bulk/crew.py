@@ -5,8 +5,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, TypeVar
 
-from enkash_coins.bulk import ledger
-from enkash_coins.bulk.ledger import Counts
+from enkash_coins.bulk.ledger import fields
+from enkash_coins.bulk.ledger.fields import Counts
 from enkash_coins.bulk.rows import Kind
 from enkash_coins.bulk.writer import Writer
 from enkash_coins.errors import (
@@ -109,7 +109,7 @@ class Crew:
 
     async def recount(self) -> None:
         """Count the rows by state."""
-        self.counts = await self.writer.post(ledger.counts)
+        self.counts = await self.writer.post(fields.counts)
         if self._told is not None:
             self._told(self.counts)
 

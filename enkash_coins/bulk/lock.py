@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from enkash_coins.bulk import ledger
+from enkash_coins.bulk.ledger import storage
 from enkash_coins.bulk.source import BadFile, printable
 from enkash_coins.bulk.writer import Writer
 
@@ -60,13 +60,13 @@ def at_work(path: Path, *, new: bool = False) -> Iterator[Writer]:
     lock = Lock(path)
     try:
         if new:
-            ledger.create(path)
-        writer = Writer(ledger.connect(path), path)
+            storage.create(path)
+        writer = Writer(storage.connect(path), path)
         try:
             yield writer
         finally:
             writer.close()
             if new:
-                ledger.remove_if_empty(path)
+                storage.remove_if_empty(path)
     finally:
         lock.release()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import orjson
 
-from enkash_coins.bulk import ledger
+from enkash_coins.bulk.ledger import storage
 from enkash_coins.bulk.rows import Format, Item, Kind, Row, RowFile, row_of
 from enkash_coins.bulk.source import Source
 from enkash_coins.bulk.state import Known, State
@@ -37,10 +37,10 @@ async def loaded(writer: Writer, rows: Iterable[KnownRow], facts: dict[str, str]
     hashed = _hashed(rows, facts, writer)
 
     def fill(db: sqlite3.Connection) -> dict[str, str] | None:
-        if ledger.is_empty(db):
-            ledger.load(db, hashed, facts, State.UNREAD if facts["reads"] == "yes" else State.PLANNED)
+        if storage.is_empty(db):
+            storage.load(db, hashed, facts, State.UNREAD if facts["reads"] == "yes" else State.PLANNED)
             return None
-        known = ledger.check(db, writer.path)
+        known = storage.check(db, writer.path)
         deque(hashed, maxlen=0)
         return known
 

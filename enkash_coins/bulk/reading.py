@@ -4,9 +4,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
-from enkash_coins.bulk import ledger
 from enkash_coins.bulk.crew import OF_THE_HOST, Crew
-from enkash_coins.bulk.ledger import Counts
+from enkash_coins.bulk.ledger import readings, views
+from enkash_coins.bulk.ledger.fields import Counts
 from enkash_coins.bulk.limit import Refusal
 from enkash_coins.bulk.rows import Values
 from enkash_coins.bulk.state import State
@@ -36,7 +36,7 @@ async def read(crew: Crew, ids: Callable[..., list[str]], found: Found) -> None:
             moved = await crew.writer.post(found(id_, seen(outcome.result)))
         elif is_no(outcome):
             reason, gone = cut(str(outcome.error)), isinstance(outcome.error, NotFound)
-            moved = await crew.writer.post(lambda db: ledger.not_found(db, id_, reason, gone=gone))
+            moved = await crew.writer.post(lambda db: readings.not_found(db, id_, reason, gone=gone))
         if moved is not None:
             crew.moved(moved)
         return outcome
@@ -46,7 +46,9 @@ async def read(crew: Crew, ids: Callable[..., list[str]], found: Found) -> None:
 
 async def read_for_plan(crew: Crew, refused: Refusal) -> None:
     """Read what no row was compared with yet."""
-    await read(crew, ledger.ids_unread, lambda id_, found: lambda db: ledger.plan(db, id_, found, time.time(), refused))
+    await read(
+        crew, views.ids_unread, lambda id_, found: lambda db: readings.plan(db, id_, found, time.time(), refused)
+    )
 
 
 async def settle(crew: Crew, ids: Callable[..., list[str]], *, due: bool) -> None:
@@ -56,7 +58,9 @@ async def settle(crew: Crew, ids: Callable[..., list[str]], *, due: bool) -> Non
         due: nothing can arrive late any more.
     """
     await read(
-        crew, ids, lambda id_, found: lambda db: ledger.settle(db, id_, found, time.time(), due=due, forced=crew.forced)
+        crew,
+        ids,
+        lambda id_, found: lambda db: readings.settle(db, id_, found, time.time(), due=due, forced=crew.forced),
     )
 
 
@@ -66,13 +70,13 @@ async def settle_late(crew: Crew, *, every: bool = False) -> bool:
     Args:
         every: also where a late arrival could only repeat what is there.
     """
-    until = await crew.writer.post(partial(ledger.latest_arrival, every=every))
+    until = await crew.writer.post(partial(views.latest_arrival, every=every))
     if until is not None and crew.ended_by is None:
         await crew.wait(until - time.time())
         if crew.ended_by is None:
-            await settle(crew, partial(ledger.ids_in_doubt, every=every), due=True)
-    again = crew.ended_by is None and await crew.writer.post(partial(ledger.count, state=State.PLANNED)) > 0
-    if not (again or every or crew.ended_by) and await crew.writer.post(ledger.latest_arrival) is not None:
+            await settle(crew, partial(views.ids_in_doubt, every=every), due=True)
+    again = crew.ended_by is None and await crew.writer.post(partial(views.count, state=State.PLANNED)) > 0
+    if not (again or every or crew.ended_by) and await crew.writer.post(views.latest_arrival) is not None:
         crew.end("not all that may have arrived late could be read")
     return again
 

@@ -1,6 +1,6 @@
 """What became of rows, for whoever asks: in outcomes, and in words."""
 
-from enkash_coins.bulk.ledger import Record
+from enkash_coins.bulk.ledger.fields import Record
 from enkash_coins.bulk.rows import UPDATES, Item, Kind, Values
 from enkash_coins.bulk.state import State
 from enkash_coins.display import cut

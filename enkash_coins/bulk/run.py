@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
-from enkash_coins.bulk import ledger
 from enkash_coins.bulk.crew import Crew, Told
-from enkash_coins.bulk.ledger import Counts, Record
+from enkash_coins.bulk.ledger import fields, readings, storage, views
+from enkash_coins.bulk.ledger.fields import Counts, Record
 from enkash_coins.bulk.limit import Refusal, refusal
 from enkash_coins.bulk.lock import at_work
 from enkash_coins.bulk.planning import KnownRow, checked, loaded
@@ -77,9 +77,9 @@ class Run:
         file = Path(path)
         if not file.is_file():
             raise BadFile(f"{printable(str(file))}: no such file")
-        with closing(ledger.connect(file)) as db:
-            run = cls(file, ledger.check(db, file))
-            run.counts = ledger.counts(db)
+        with closing(storage.connect(file)) as db:
+            run = cls(file, storage.check(db, file))
+            run.counts = fields.counts(db)
             return run
 
     @classmethod
@@ -180,20 +180,20 @@ class Run:
             crew = self._crew = Crew(
                 writer, self.kind, coins, on_progress, timeout=timeout, forced=force, replay=replay
             )
-            if unread := await writer.post(partial(ledger.count, state=State.UNREAD)):
+            if unread := await writer.post(partial(views.count, state=State.UNREAD)):
                 raise BadFile(f"{self.name}: {unread:,} of its rows were not read yet: plan it again")
             await self._finish(crew, self._work_off(crew))
         return self.counts
 
     async def _work_off(self, crew: Crew) -> None:
         writer = crew.writer
-        await writer.post(lambda db: ledger.resume(db, until=crew.late()))
+        await writer.post(lambda db: readings.resume(db, until=crew.late()))
         if crew.forced:
-            await writer.post(ledger.force)
-        await writer.post(ledger.replay if crew.replay and self.kind is ALLOCATIONS else ledger.hold)
+            await writer.post(readings.force)
+        await writer.post(readings.replay if crew.replay and self.kind is ALLOCATIONS else readings.hold)
         if self.kind is UPDATES:
-            await settle(crew, ledger.ids_to_settle, due=False)
-        await writer.post(ledger.again)
+            await settle(crew, views.ids_to_settle, due=False)
+        await writer.post(readings.again)
         for _ in range(_ROUNDS):
             await crew.recount()
             await Writes(crew).perform()
@@ -229,14 +229,14 @@ class Run:
         with at_work(self.path) as writer:
             crew = self._crew = Crew(writer, self.kind, coins, None, timeout=timeout)
             if not self._is_being_taken_back(Path(to)):  # else its own writes would be read
-                await writer.post(lambda db: ledger.resume(db, until=crew.late()))
-                await writer.post(ledger.hold)
+                await writer.post(lambda db: readings.resume(db, until=crew.late()))
+                await writer.post(readings.hold)
                 await self._finish(crew, settle_late(crew, every=True))
                 if self.ended_by is not None:
                     raise BadFile(f"{self.name}: what is in doubt in it could not be read: {self.ended_by}")
-            with closing(ledger.connect(self.path)) as db:
+            with closing(storage.connect(self.path)) as db:
                 facts = {**self.facts, "max_change": "", "takes_back": self.facts["input"]}
-                rows = ledger.undoing(db)
+                rows = views.undoing(db)
                 return await Run._made(
                     Path(to), facts, rows, coins, told=on_progress, refused=refusal(None), unless_done=False
                 )
@@ -254,15 +254,15 @@ class Run:
     def records(self, states: Sequence[State] = tuple(State)) -> Iterator[Record]:
         """All that is known of the rows of these states, in the order of the input."""
         with self._reading() as db:
-            yield from ledger.records(db, states)
+            yield from views.records(db, states)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(ledger.connect(self.path)) as db:
+            with closing(storage.connect(self.path)) as db:
                 yield db
         except sqlite3.Error as error:
-            raise ledger.told(self.path, error) from None
+            raise storage.told(self.path, error) from None
 
     def summary(self, reasons: int, examples: int) -> tuple[dict[str, int], list[Group]]:
         """The plan's numbers, and the most frequent ends with some rows of each.
@@ -273,10 +273,10 @@ class Run:
         """
         with self._reading() as db:
             groups = [
-                (state, why, count, ledger.examples(db, state, why, examples))
-                for state, why, count in ledger.reasons(db, reasons)
+                (state, why, count, views.examples(db, state, why, examples))
+                for state, why, count in views.reasons(db, reasons)
             ]
-            return ledger.numbers(db), groups
+            return views.numbers(db), groups
 
     async def _finish(self, crew: Crew, work: Awaitable[object]) -> None:
         """Have work done, and keep what came of it."""

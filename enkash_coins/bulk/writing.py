@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-from enkash_coins.bulk import ledger
 from enkash_coins.bulk.crew import Crew
-from enkash_coins.bulk.ledger import Counts, End, Todo
+from enkash_coins.bulk.ledger import readings, writings
+from enkash_coins.bulk.ledger.fields import Counts, End, Todo
 from enkash_coins.bulk.reading import is_no, seen
 from enkash_coins.bulk.rows import ALLOCATIONS, UPDATES, Values
 from enkash_coins.bulk.state import ENDS, Event
@@ -52,9 +52,9 @@ class Writes:
                 self._ends.append(End(todo, Event.CUT_OFF, 1, self._crew.late(), "under way when it was stopped", None))
             self._under_way.clear()
             self._crew.moved(await self._writer.post(self._take))
-            await self._writer.post(ledger.release)
+            await self._writer.post(writings.release)
             if self._kind is ALLOCATIONS:
-                await self._writer.post(ledger.hold)
+                await self._writer.post(readings.hold)
 
     async def _pages(self) -> AsyncIterator[list[Todo]]:
         """The planned rows in order; the next ones are fetched, and claimed, while these are at work."""
@@ -64,7 +64,7 @@ class Writes:
             # Allocations are never claimed ahead: what is in doubt after a crash can be no more than what was sent.
             since = None if self._kind is ALLOCATIONS else 0.0 if self._crew.forced else time.time() - _STALE
             self._commit_ends()
-            return self._writer.post(lambda db: ledger.page(db, beyond, self._page, since))
+            return self._writer.post(lambda db: writings.page(db, beyond, self._page, since))
 
         fetched = fetch()
         while (todos := await fetched) and self._crew.ended_by is None:
@@ -129,7 +129,7 @@ class Writes:
                 ends.append(end)
             else:
                 applied.append(end)
-        return ledger.finish(db, applied, ends)
+        return writings.finish(db, applied, ends)
 
     def _told_of(self, noted: asyncio.Future[Counts]) -> None:
         if noted.cancelled():
@@ -144,13 +144,13 @@ class Writes:
         event: Event | None = Event.FOUND_EXPECTED
         found: Values | None = None
         reason = None
-        if todo.repeated and not await self._writer.post(lambda db: ledger.has_its_turn(db, todo)):
+        if todo.repeated and not await self._writer.post(lambda db: writings.has_its_turn(db, todo)):
             return False
         if self._is_stale(todo):
             outcome = await self._crew.rows.get(index, todo.id)
             if outcome.result is not None:
                 found = seen(outcome.result)
-                event = await self._writer.post(partial(ledger.compare, todo=todo, found=found))
+                event = await self._writer.post(partial(writings.compare, todo=todo, found=found))
             elif is_no(outcome) and (todo.late is None or isinstance(outcome.error, NotFound)):
                 event, reason = Event.FOUND_NOTHING, cut(str(outcome.error))
             else:
@@ -159,9 +159,9 @@ class Writes:
         if event is None:
             return False
         if event is Event.FOUND_EXPECTED:
-            await self._writer.post(lambda db: ledger.claim(db, todo))
+            await self._writer.post(lambda db: writings.claim(db, todo))
             return True
-        self._crew.moved(await self._writer.post(lambda db: ledger.note(db, todo, event, reason, found)))
+        self._crew.moved(await self._writer.post(lambda db: writings.note(db, todo, event, reason, found)))
         return False
 
     def _is_stale(self, todo: Todo) -> bool:

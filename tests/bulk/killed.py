@@ -8,17 +8,18 @@ from collections.abc import Callable
 from typing import Any
 
 from enkash_coins import CoinEventService
-from enkash_coins.bulk import Run, ledger
+from enkash_coins.bulk import Run
+from enkash_coins.bulk.ledger import writings
 from enkash_coins.bulk.writing import Writes
 from enkash_coins.caller import Caller
 
 #: The point, what is replaced to be there, and whether that is when it begins.
 POINTS: dict[str, tuple[object, str, bool]] = {
-    "before the intent is committed": (ledger, "page", False),
-    "before the intent of a single row is committed": (ledger, "claim", False),
+    "before the intent is committed": (writings, "page", False),
+    "before the intent of a single row is committed": (writings, "claim", False),
     "before it is sent": (Caller, "call", True),
     "after the answer": (Caller, "call", False),
-    "before the outcome is committed": (ledger, "finish", False),
+    "before the outcome is committed": (writings, "finish", False),
     "before anyone is told of the outcome": (Writes, "_told_of", True),
 }
 

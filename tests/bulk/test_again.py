@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from enkash_coins import CoinEventService, CoinEventUpdate
-from enkash_coins.bulk import LedgerFailed, Run, State, ledger
+from enkash_coins.bulk import LedgerFailed, Run, State
+from enkash_coins.bulk.ledger import readings, storage, writings
 from enkash_coins.bulk.rows import Values
 from enkash_coins.bulk.writer import Writer
 from enkash_coins.cli.exits import Exit
@@ -169,8 +170,8 @@ async def test_failure_that_nobody_waits_for_is_not_complained_of(path: Path) ->
     def fails(_: sqlite3.Connection) -> None:
         raise LedgerFailed("full")
 
-    ledger.create(path)
-    writer = Writer(ledger.connect(path), path)
+    storage.create(path)
+    writer = Writer(storage.connect(path), path)
     posted = writer.post(fails)
     writer.close()
     await asyncio.wait([posted])
@@ -208,9 +209,9 @@ async def test_row_costs_the_same_however_many_its_id_has(coins: CoinEventServic
         return 0
 
     with closing(sqlite3.connect(path)) as db:
-        (todo,) = ledger.page(db, 4_998, 1, None)
+        (todo,) = writings.page(db, 4_998, 1, None)
         db.set_progress_handler(count, 1_000)
-        assert ledger.has_its_turn(db, todo)
+        assert writings.has_its_turn(db, todo)
     assert thousands == 0
 
 
@@ -220,7 +221,7 @@ async def test_row_whose_value_is_there_may_have_been_applied(coins: CoinEventSe
     change(path, "UPDATE row SET state = 'unknown', tries = 1, late = 1.0")
     with closing(sqlite3.connect(path)) as db:
         found: Values = {"amount": 20, "configuration": "DEFAULT", "event": "E"}
-        ledger.settle(db, "WCC00001", found, 2.0, due=True, forced=False)
+        readings.settle(db, "WCC00001", found, 2.0, due=True, forced=False)
         rows = db.execute("SELECT state, late FROM row ORDER BY number").fetchall()
     assert rows == [("planned", None), ("planned", 0.0)]
 

@@ -110,10 +110,10 @@ async def test_apply_writes_what_is_planned(sandbox: Sandbox, coins: CoinEventSe
 
 async def test_ledger_is_as_durable_as_it_says(coins: CoinEventService, path: Path) -> None:
     """The journal is a write-ahead log, and every commit is on the disk: read back, because not every disk can."""
-    from enkash_coins.bulk import ledger
+    from enkash_coins.bulk.ledger import storage
 
     await Run.plan(updates((1, 10)), coins, to=path)
-    with closing(ledger.connect(path)) as db:
+    with closing(storage.connect(path)) as db:
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert db.execute("PRAGMA synchronous").fetchone() == (2,)
 

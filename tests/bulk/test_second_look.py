@@ -202,14 +202,14 @@ def test_foreign_database_is_left_as_it_is(path: Path) -> None:
 
 async def test_nothing_is_written_after_work_that_failed(path: Path) -> None:
     """Whatever failed: what came with it is undone, and nothing goes on as if it were done."""
-    from enkash_coins.bulk import ledger
+    from enkash_coins.bulk.ledger import storage
     from enkash_coins.bulk.writer import Writer
 
     def fails(_: sqlite3.Connection) -> None:
         raise ValueError("no")
 
-    ledger.create(path)
-    writer = Writer(ledger.connect(path), path)
+    storage.create(path)
+    writer = Writer(storage.connect(path), path)
     try:
         with pytest.raises(ValueError, match="no"):
             await writer.post(fails)

@@ -108,8 +108,8 @@ BUGS: Final = (
     ),
     Bug(
         "intent committed after the send",
-        "            await self._writer.post(lambda db: ledger.claim(db, todo))\n",
-        "            self._writer.post(lambda db: ledger.claim(db, todo))\n",
+        "            await self._writer.post(lambda db: writings.claim(db, todo))\n",
+        "            self._writer.post(lambda db: writings.claim(db, todo))\n",
         (RUNS,),
     ),
     Bug(
@@ -120,8 +120,8 @@ BUGS: Final = (
     ),
     Bug(
         "resume sends an allocation in doubt again",
-        "ledger.replay if crew.replay and self.kind is ALLOCATIONS else ledger.hold",
-        "ledger.replay",
+        "readings.replay if crew.replay and self.kind is ALLOCATIONS else readings.hold",
+        "readings.replay",
         (RUNS,),
     ),
     Bug(

@@ -17,8 +17,8 @@ AGAIN: Final = tuple(state for state in State if Event.AGAIN in TRANSITIONS[stat
 FAILED: Final = tuple(state for state in AGAIN if state is not State.UNKNOWN)
 REOPENED: Final = (*AGAIN, State.APPLIED)
 PAGE: Final = 500
-# A late arrival of an id's only row repeats what is there. A planned row of 0 was applied before: nothing of that will
-# arrive, but a definite no to its repetition does not say that nothing took effect.
+# A late arrival of an id's only row repeats what is there. Of a row of 0 nothing will arrive any more, but a definite no
+# to its repetition does not say that nothing took effect.
 DOUBT: Final = "(state = 'unknown' OR (late > 0 AND repeated))"
 LATE: Final = "(state = 'unknown' OR late > 0)"
 # Whether such a row is sent again depends on what the others of its id have left, and that is to be read.

@@ -30,7 +30,7 @@ CREATE TABLE row (
     read_at REAL,                        -- seconds since 1970
     tries INTEGER NOT NULL DEFAULT 0,    -- how often it was claimed
     attempts INTEGER NOT NULL DEFAULT 0,
-    late REAL,                           -- until when an earlier attempt may arrive (planned, 0: it was applied)
+    late REAL,                           -- until when an earlier attempt may arrive; 0: it took effect, as it seems
     reason TEXT
 )"""
 
