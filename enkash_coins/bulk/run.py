@@ -188,6 +188,7 @@ class Run:
     async def _work_off(self, crew: Crew) -> None:
         writer = crew.writer
         await writer.post(lambda db: readings.resume(db, until=crew.late()))
+        await crew.recount()
         if crew.forced:
             await writer.post(readings.force)
         await writer.post(readings.replay if crew.replay and self.kind is ALLOCATIONS else readings.hold)
@@ -199,6 +200,8 @@ class Run:
             await Writes(crew).perform()
             if self.kind is not UPDATES or not await settle_late(crew):
                 break
+        else:
+            crew.end(f"some rows are still to be sent after {_ROUNDS} rounds")
 
     async def rollback(
         self,

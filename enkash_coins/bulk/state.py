@@ -50,12 +50,22 @@ class Event(StrEnum):
 
 
 _FOUND: Final = {Event.FOUND_OTHER: State.DRIFTED, Event.FOUND_NOTHING: State.REJECTED}
-_PLANNING: Final = {**_FOUND, Event.FOUND_WANTED: State.UNCHANGED, Event.FOUND_EXPECTED: State.PLANNED}
 
 #: Every pair that is not here cannot happen.
 TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
-    State.UNREAD: {**_PLANNING, Event.REFUSED: State.NOT_SENT},
-    State.PLANNED: {**_PLANNING, Event.FOUND_OURS: State.APPLIED, Event.HELD: State.UNKNOWN, Event.CLAIMED: State.SENT},
+    State.UNREAD: {
+        **_FOUND,
+        Event.FOUND_WANTED: State.UNCHANGED,
+        Event.FOUND_EXPECTED: State.PLANNED,
+        Event.REFUSED: State.NOT_SENT,
+    },
+    State.PLANNED: {
+        **_FOUND,
+        Event.FOUND_WANTED: State.UNCHANGED,
+        Event.FOUND_OURS: State.APPLIED,
+        Event.HELD: State.UNKNOWN,
+        Event.CLAIMED: State.SENT,
+    },
     State.SENT: {
         Event.RELEASED: State.PLANNED,
         Event.APPLIED: State.APPLIED,
@@ -71,7 +81,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = {
         Event.AGAIN: State.PLANNED,
     },
     State.APPLIED: {Event.AGAIN: State.PLANNED},
-    State.UNCHANGED: {Event.AGAIN: State.PLANNED},
+    State.UNCHANGED: {Event.FOUND_OTHER: State.DRIFTED, Event.AGAIN: State.PLANNED},
     State.MISMATCHED: {Event.FOUND_OTHER: State.DRIFTED, Event.AGAIN: State.PLANNED},
     State.REJECTED: {Event.FOUND_OTHER: State.DRIFTED, Event.AGAIN: State.PLANNED},
     State.NOT_SENT: {Event.FOUND_OTHER: State.DRIFTED, Event.AGAIN: State.PLANNED},
@@ -113,8 +123,8 @@ class Place:
     tries: int
 
 
-#: What the run has seen of a configuration, and what other rows set; ``None``: it has seen nothing, and anything may be
-#: there.
+#: What the run has seen of a configuration, and what its rows set there; ``None``: it has seen nothing, so anything may
+#: be there.
 Known = Sequence[Values] | None
 
 
@@ -157,7 +167,7 @@ def settled(
     """What a reading means for rows of one id of which requests may have arrived, or may have come late.
 
     Args:
-        places: from the first in doubt, or that is to be sent again, to the last; one at least is not planned.
+        places: from the first in doubt, or that is to be sent again, to the last.
         known: without what these set.
         again: some are to be sent again in any case.
 
@@ -165,13 +175,14 @@ def settled(
         Found as wanted: all of them are done. Found as expected: they are to be sent again, in order; nobody else has
         written. Found otherwise: somebody has.
     """
-    worked = [place for place in places if place.state is not State.PLANNED]
+    worked = [place for place in places if place.tries and place.state not in (State.PLANNED, State.DRIFTED, *NO)]
     # Of one in doubt that others came after, no reading tells whether it took effect.
     if not again and all(place.state is not State.UNKNOWN for place in worked[:-1]):
         left = set_by(place for place in worked if place.state in (*OK, State.UNKNOWN))
-        if look(left, _and(known, (place for place in places if place is not worked[-1])), found) is Event.FOUND_WANTED:
+        others = extended(known, (place for place in places if place not in worked[-1:]))
+        if look(left, others, found) is Event.FOUND_WANTED:
             return Event.FOUND_WANTED
-    event = look(set_by(places), _and(known, places), found, forced=forced)
+    event = look(set_by(places), extended(known, places), found, forced=forced)
     return Event.FOUND_OTHER if event is Event.FOUND_OTHER else Event.FOUND_EXPECTED
 
 
@@ -179,7 +190,7 @@ def seems_applied(place: Place, places: Sequence[Place], known: Known, found: Va
     """Whether a row that is to be sent again took effect before, as far as is known; arguments as for ``settled``."""
     if place.state not in (State.UNKNOWN, State.MISMATCHED):
         return place.state is State.APPLIED
-    others = _and(known, (other for other in places if other is not place and other.state not in NO))
+    others = extended(known, (other for other in places if other is not place))
     if look(place.wanted, others, found) is Event.FOUND_WANTED:
         return True
     later = set_by(other for other in places if other.number > place.number)
@@ -189,8 +200,11 @@ def seems_applied(place: Place, places: Sequence[Place], known: Known, found: Va
     return left.items() <= found.items() and bool(_news(left, others, found))
 
 
-def _and(known: Known, places: Iterable[Place]) -> Known:
-    return None if known is None else [*known, *(place.wanted for place in places)]
+def extended(known: Known, places: Iterable[Place]) -> Known:
+    """What is known, with what rows may have set: those that were refused, or never sent, have not."""
+    if known is None:
+        return None
+    return [*known, *(place.wanted for place in places if place.tries and place.state not in NO)]
 
 
 def set_by(places: Iterable[Place]) -> Values:

@@ -265,3 +265,123 @@ async def test_old_plan_of_many_rows_of_one_id_is_read_once(
     await run.apply(coins, timeout=SHORT)
     assert states(run) == [State.APPLIED] * 20
     assert sandbox.calls["get"] == reads + 1
+
+
+async def test_force_that_was_interrupted_does_not_pass_for_a_reading(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """Rows that a forced apply has planned again, and did not come to, are looked at by one without force."""
+    run = await Run.plan(updates(10, 20), coins, to=path)
+    change(path, "UPDATE row SET state = 'sent', tries = 1 WHERE number = 0")
+    sandbox.configs["WCC00001"]["amount"] = 7
+    await run.apply(coins, timeout=SHORT, force=True, on_progress=lambda _: run.stop("killed"))
+    await run.apply(coins, timeout=SHORT)
+    assert states(run) == [State.DRIFTED] * 2
+    assert sandbox.calls["update"] == 0
+
+
+async def test_row_that_sets_the_company_is_sent_whatever_else_of_it_is_there(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """Somebody else has set the same amount: that says nothing about the company."""
+    company = str(sandbox.configs["WCC00001"]["companyId"])
+    run = await Run.plan([CoinEventUpdate("WCC00001", amount=7, company_id=company)], coins, to=path)
+    change(path, "UPDATE row SET read_at = read_at - 901")
+    sandbox.configs["WCC00001"]["amount"] = 7
+    await run.apply(coins, timeout=SHORT)
+    assert states(run) == [State.APPLIED]
+    assert sandbox.calls["update"] == 1
+
+
+async def test_what_may_still_arrive_is_not_called_drifted(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """Somebody else's value is there first, and then our own request arrives: it is applied, and taken back."""
+    run = await Run.plan(updates(10), coins, to=path)
+    change(path, "UPDATE row SET state = 'sent', tries = 1")
+    sandbox.configs["WCC00001"]["amount"] = 7
+    asyncio.get_running_loop().call_later(0.3, lambda: sandbox.configs["WCC00001"].update(amount=10))
+    await run.apply(coins, timeout=0.6)
+    assert states(run) == [State.APPLIED]
+    back = await run.rollback(coins, to=path.with_name("back.run"), timeout=SHORT)
+    await back.apply(coins, timeout=SHORT)
+    assert sandbox.configs["WCC00001"]["amount"] == 5
+
+
+async def test_row_that_relied_on_a_drifted_one_is_drifted(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """It was unchanged only behind the first, which never got there."""
+    run = await Run.plan(updates(10, 10), coins, to=path)
+    change(path, "UPDATE row SET state = 'sent', tries = 1 WHERE number = 0")
+    sandbox.configs["WCC00001"]["amount"] = 7
+    told = []
+    await run.apply(coins, timeout=SHORT, on_progress=lambda counts: told.append(+counts))
+    assert states(run) == [State.DRIFTED] * 2
+    assert told[-1] == {State.DRIFTED: 2}
+
+
+async def test_rollback_takes_back_what_is_left_of_a_drifted_row(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """Somebody else has changed the amount since: the event is still the run's."""
+    run = await Run.plan([CoinEventUpdate("WCC00001", amount=10, event="OTHER")], coins, to=path)
+    change(path, "UPDATE row SET state = 'sent', tries = 1")
+    sandbox.configs["WCC00001"] |= {"amount": 7, "event": "OTHER"}
+    back = await run.rollback(coins, to=path.with_name("back.run"), timeout=SHORT)
+    await back.apply(coins, timeout=SHORT)
+    assert (sandbox.configs["WCC00001"]["amount"], sandbox.configs["WCC00001"]["event"]) == (7, "E")
+
+
+async def test_value_of_a_refused_row_is_not_the_runs(sandbox: Sandbox, coins: CoinEventService, path: Path) -> None:
+    """Somebody else has set what a row was refused: a rollback leaves it alone."""
+    sandbox.faults.append(Fault("operation_failed", on="update", nth=1))
+    run = await Run.plan(updates(10, 20), coins, to=path)
+    await run.apply(coins, timeout=SHORT)
+    assert states(run) == [State.REJECTED, State.APPLIED]
+    sandbox.configs["WCC00001"]["amount"] = 10
+    back = await run.rollback(coins, to=path.with_name("back.run"), timeout=SHORT)
+    await back.apply(coins, timeout=SHORT)
+    assert states(back) == [State.DRIFTED]
+    assert sandbox.configs["WCC00001"]["amount"] == 10
+
+
+async def test_value_of_a_row_that_was_never_sent_is_not_the_runs(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """Somebody else has set what the second row is to set: the first one does not overwrite it."""
+    run = await Run.plan(updates(10, 20), coins, to=path)
+    change(path, "UPDATE row SET read_at = read_at - 901")
+    sandbox.configs["WCC00001"]["amount"] = 20
+    await run.apply(coins, timeout=SHORT)
+    assert states(run) == [State.DRIFTED] * 2
+    assert sandbox.calls["update"] == 0
+
+
+async def test_refused_row_does_not_hide_what_is_in_doubt_before_it(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """The first row's answer is lost, the second is refused: a reading shows the first, and nothing is sent again."""
+    sandbox.faults.append(Fault("disconnect_after_apply", on="update", nth=(1, 2, 3)))
+    sandbox.faults.append(Fault("operation_failed", on="update", nth=4))
+    run = await Run.plan(updates(10, 20), coins, to=path)
+    await run.apply(coins, timeout=SHORT)
+    assert states(run) == [State.APPLIED, State.REJECTED]
+    assert sandbox.calls["update"] == 4
+
+
+async def test_row_that_is_refused_again_and_again_ends_the_apply_with_a_word(
+    sandbox: Sandbox, coins: CoinEventService, path: Path
+) -> None:
+    """It was applied, overwritten by a late arrival, and is refused ever since: three rounds are enough."""
+    sandbox.faults.append(Fault("operation_failed", on="update", nth=range(2, 100)))
+    run = await Run.plan(updates(10, 20), coins, to=path)
+    change(
+        path,
+        "UPDATE row SET state = 'applied', tries = 1",
+        "UPDATE row SET late = 1.0 WHERE number = 0",
+    )
+    sandbox.configs["WCC00001"]["amount"] = 10
+    await run.apply(coins, timeout=SHORT)
+    assert run.ended_by == "some rows are still to be sent after 3 rounds"
+    assert code_of_run(run) == Exit.NOT_APPLIED

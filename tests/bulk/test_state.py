@@ -21,12 +21,12 @@ from enkash_coins.bulk.state import (
 # Every pair (state, event) that can be, written down once more: whoever changes the machine changes it twice.
 EXPECTED = """
 unread: FOUND_WANTED unchanged, FOUND_EXPECTED planned, FOUND_OTHER drifted, FOUND_NOTHING rejected, REFUSED not_sent
-planned: FOUND_WANTED unchanged, FOUND_OURS applied, FOUND_EXPECTED planned, FOUND_OTHER drifted
+planned: FOUND_WANTED unchanged, FOUND_OURS applied, FOUND_OTHER drifted
 planned: FOUND_NOTHING rejected, HELD unknown, CLAIMED sent
 sent: RELEASED planned, APPLIED applied, MISMATCHED mismatched, REJECTED rejected, NOT_SENT not_sent, CUT_OFF unknown
 unknown: FOUND_WANTED applied, FOUND_EXPECTED planned, FOUND_OTHER drifted, FOUND_NOTHING rejected, AGAIN planned
 applied: AGAIN planned
-unchanged: AGAIN planned
+unchanged: FOUND_OTHER drifted, AGAIN planned
 mismatched: FOUND_OTHER drifted, AGAIN planned
 rejected: FOUND_OTHER drifted, AGAIN planned
 not_sent: FOUND_OTHER drifted, AGAIN planned

@@ -173,9 +173,8 @@ class Life:
 
     def known_since(self, session: Session) -> tuple[float, float] | None:
         """Between which seconds a change by others must have been seen in this session, and kept; if it must."""
-        until = self.sessions[: self.sessions.index(session) + 1]
-        if not self.reads or any(one.forced and one.of_rollback is session.of_rollback for one in until):
-            return None  # what was to be written by force once may be written by whoever goes on with it
+        if not self.reads or session.forced:
+            return None
         planned = max(one.ended for one in self.sessions if one.what == "plan")
         if session.of_rollback:
             return 0.0, min(one.began for one in self.sessions if one.what == "rollback")

@@ -9,7 +9,7 @@ import attrs
 import orjson
 
 from enkash_coins.bulk.rows import Values
-from enkash_coins.bulk.state import NO, OK, TRANSITIONS, Event, Known, Place, State
+from enkash_coins.bulk.state import OK, TRANSITIONS, Event, Known, Place, State, extended
 
 Counts = Counter[State]
 
@@ -17,8 +17,8 @@ AGAIN: Final = tuple(state for state in State if Event.AGAIN in TRANSITIONS[stat
 FAILED: Final = tuple(state for state in AGAIN if state is not State.UNKNOWN)
 REOPENED: Final = (*AGAIN, State.APPLIED)
 PAGE: Final = 500
-# A late arrival of an id's only row repeats what is there. Of a row of 0 nothing will arrive any more, but a definite no
-# to its repetition does not say that nothing took effect.
+# A late arrival of an id's only row repeats what is there. Of a row of 0 nothing will arrive any more, but a definite
+# no to its repetition does not say that nothing took effect.
 DOUBT: Final = "(state = 'unknown' OR (late > 0 AND repeated))"
 LATE: Final = "(state = 'unknown' OR late > 0)"
 # Whether such a row is sent again depends on what the others of its id have left, and that is to be read.
@@ -81,18 +81,15 @@ def places_where(db: sqlite3.Connection, condition: str, *arguments: object) -> 
 
 
 def known_of(db: sqlite3.Connection, id_: str, others: str, *arguments: object) -> Known:
-    """What the run has seen of a configuration, and what those of its rows set for which the condition holds.
-
-    Rows that were refused have set nothing.
-    """
+    """What the run has seen of a configuration, and what its rows may have set for which the condition holds."""
     # Of later rows it is what earlier ones should leave; a rollback has seen what the run left, or somebody else's.
     first = "SELECT coalesce(ours, '[' || before || ']') FROM row WHERE id = ? ORDER BY number LIMIT 1"
     (seen,) = db.execute(first, (id_,)).fetchone()
     if seen is None:
         return None
     answered = db.execute("SELECT found FROM row WHERE id = ? AND found IS NOT NULL AND state <> 'drifted'", (id_,))
-    set_ = places_where(db, f"id = ? AND {others} AND state NOT IN {listed(NO)}", id_, *arguments)
-    return [*orjson.loads(seen), *(values_of(found) for (found,) in answered), *(place.wanted for place in set_)]
+    known = [*orjson.loads(seen), *(values_of(found) for (found,) in answered)]
+    return extended(known, places_where(db, f"id = ? AND {others}", id_, *arguments))
 
 
 def listed(states: Iterable[State]) -> str:

@@ -136,9 +136,10 @@ def settle(db: sqlite3.Connection, id_: str, found: Values, now: float, *, due: 
         again = not due and any(place.tries and place.state in FAILED for place in places)
         match event := settled(places, known, found, again=again, forced=forced):
             case Event.FOUND_EXPECTED:
-                _reopen(db, places, known, found, now)
+                _reopen(db, places, known, found, now, forced=forced)
             case Event.FOUND_OTHER:
-                drift(db, id_, found, (State.UNKNOWN, State.PLANNED, *(FAILED if again else ())))
+                # What may still arrive is read again when it cannot any more.
+                drift(db, id_, found, (State.PLANNED, *((State.UNKNOWN,) if due else ()), *(FAILED if again else ())))
             case _:
                 done = after(State.UNKNOWN, event)
                 db.execute("UPDATE row SET state = ?, reason = NULL WHERE id = ? AND state = 'unknown'", (done, id_))
@@ -147,25 +148,32 @@ def settle(db: sqlite3.Connection, id_: str, found: Values, now: float, *, due: 
     return moved
 
 
-def drift(db: sqlite3.Connection, id_: str, found: Values, states: Iterable[State]) -> int:
-    """Somebody else has changed the configuration: leave alone its rows that were to be sent; returns how many."""
-    return sum(
-        db.execute(
-            "UPDATE row SET state = ?, found = ?, reason = NULL"
-            " WHERE id = ? AND state = ? AND (tries > 0 OR state = 'planned')",
+def drift(db: sqlite3.Connection, id_: str, found: Values, states: Iterable[State]) -> Counts:
+    """Somebody else has changed the configuration: leave alone its rows of these states, and what relied on them."""
+    moved: Counts = Counter()
+    for state in (*states, State.UNCHANGED):
+        changed = db.execute(
+            "UPDATE row SET state = ?, found = ?, reason = NULL WHERE id = ? AND state = ?"
+            " AND (tries > 0 OR state = 'planned' OR number > (SELECT min(number) FROM row AS first"
+            " WHERE first.id = row.id AND first.state = 'drifted'))",
             (after(state, Event.FOUND_OTHER), as_text(found), id_, state),
         ).rowcount
-        for state in states
-    )
+        moved.update({State.DRIFTED: changed, state: -changed})
+    return moved
 
 
-def _reopen(db: sqlite3.Connection, places: Sequence[Place], known: Known, found: Values, now: float) -> None:
-    """Plan rows again, but for those that planning ended."""
+def _reopen(
+    db: sqlite3.Connection, places: Sequence[Place], known: Known, found: Values, now: float, *, forced: bool
+) -> None:
+    """Plan rows again, but for those that planning ended.
+
+    Args:
+        forced: whoever goes on without force looks again.
+    """
     for place in places:
         if place.state in (State.UNCHANGED, State.PLANNED) or (place.tries and place.state in REOPENED):
             applied = seems_applied(place, places, known, found)
             db.execute(
-                f"UPDATE row SET state = 'planned', read_at = :now, {_MARKED}"  # noqa: S608  # ours
-                " WHERE number = :number",
-                {"now": now, "applied": applied, "number": place.number},
+                f"UPDATE row SET state = 'planned', read_at = :read_at, {_MARKED} WHERE number = :number",  # noqa: S608  # ours
+                {"now": now, "read_at": 0 if forced else now, "applied": applied, "number": place.number},
             )

@@ -15,8 +15,8 @@ from enkash_coins.bulk.writer import LedgerFailed
 
 _APPLICATION: Final = 0x454E4B52  # "ENKR", by which a run is known among SQLite files
 _SCHEMA: Final = 2
-_TABLES: Final = """
-CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+_FACTS: Final = "CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+_ROWS: Final = """
 CREATE TABLE row (
     number INTEGER PRIMARY KEY,          -- its place in the input, from 0
     line INTEGER NOT NULL,
@@ -30,7 +30,7 @@ CREATE TABLE row (
     read_at REAL,                        -- seconds since 1970
     tries INTEGER NOT NULL DEFAULT 0,    -- how often it was claimed
     attempts INTEGER NOT NULL DEFAULT 0,
-    late REAL,                           -- until when an earlier attempt may arrive; 0: it took effect, as it seems
+    late REAL,                           -- until when an earlier attempt may arrive (0: it took effect, as it seems)
     reason TEXT
 )"""
 
@@ -113,8 +113,8 @@ def load(db: sqlite3.Connection, rows: Iterable[tuple[Row, Known]], facts: dict[
         rows: with what the run that they take back may have left there.
         facts: read after the last row.
     """
-    for statement in _TABLES.split(";"):
-        db.execute(statement)
+    db.execute(_FACTS)
+    db.execute(_ROWS)
     db.executemany(
         "INSERT INTO row (number, line, id, wanted, ours, state) VALUES (?, ?, ?, ?, ?, ?)",
         (

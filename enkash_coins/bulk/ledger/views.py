@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import Final
 
 from enkash_coins.bulk.ledger.fields import DOUBT, LATE, PAGE, TOGETHER, Record, listed, values_of, values_or_none
 from enkash_coins.bulk.rows import Row, Values
@@ -54,10 +55,17 @@ def latest_arrival(db: sqlite3.Connection, *, every: bool = False) -> float | No
     return None if until is None else float(until)
 
 
+# Of a drifted row what was really there: that of later rows is what earlier ones should have left.
+_SEEN: Final = (
+    "CASE WHEN repeated AND state = 'drifted'"
+    " THEN (SELECT before FROM row AS first WHERE first.id = row.id ORDER BY number LIMIT 1) ELSE before END"
+)
+
+
 def records(db: sqlite3.Connection, states: Sequence[State], *, beyond: int = -1) -> Iterator[Record]:
     """All rows of these states in order, read a page at a time."""
     query = (
-        "SELECT number, line, id, wanted, state, before, found, tries, attempts, late, reason FROM row"  # noqa: S608  # ours
+        f"SELECT number, line, id, wanted, state, {_SEEN}, found, tries, attempts, late, reason FROM row"  # noqa: S608  # ours
         f" WHERE number > ? AND state IN {listed(states)} ORDER BY number LIMIT {PAGE}"
     )
     while rows := db.execute(query, (beyond,)).fetchall():
@@ -85,22 +93,26 @@ def examples(db: sqlite3.Connection, state: State, reason: str, most: int) -> li
 
 def undoing(db: sqlite3.Connection) -> Iterator[tuple[Row, Sequence[Values]]]:
     """The rows that take a run back: for each id the first before-image, and all that the run may have left there."""
+    # Certainly nothing: refused, or planned once more after it was seen that nothing had come of it.
+    unsent = "state = 'planned' AND late IS NULL AND NOT repeated"
+    nothing = f"tries = 0 OR (found IS NULL AND (state IN {listed(NO)} OR ({unsent})))"
     query = (
-        "SELECT id, line, before, wanted, tries > 0, CASE state WHEN 'drifted' THEN NULL ELSE found END,"  # noqa: S608  # ours
-        " tries > 0 AND state <> 'drifted'"
-        f" AND (repeated OR found IS NOT NULL OR NOT (state IN {listed(NO)} OR (state = 'planned' AND late IS NULL)))"
-        " FROM row WHERE before IS NOT NULL ORDER BY id, number"
+        f"SELECT id, line, before, wanted, {nothing}, state = 'drifted', found FROM row"  # noqa: S608  # ours
+        " WHERE before IS NOT NULL ORDER BY id, number"
     )
     for id_, rows in groupby(db.execute(query), key=lambda row: str(row[0])):
         image: Values = {}
         target: Values = {}
         left: list[Values] = []
-        for _, line, before, wanted, sent, answered, may_be_there in rows:  # noqa: B007  # the last one's line is used
+        for _, line, before, wanted, nothing_left, drifted, found_text in rows:  # noqa: B007  # the last one's line is used
             image = image or values_of(before)
+            if nothing_left:
+                continue
             fields = comparable(values_of(wanted))
-            left += [fields] if sent else []
-            left += [] if answered is None else [values_of(answered)]
-            if may_be_there:
-                target |= {name: image[name] for name in fields}
+            found = values_or_none(found_text) or {}
+            if drifted:  # what of it is there all the same
+                fields = {name: value for name, value in fields.items() if found[name] == value}
+            left += [fields] if drifted else [fields, found]
+            target |= {name: image[name] for name in fields}
         if target:
             yield Row(line, id_, target), left

@@ -57,10 +57,12 @@ def has_its_turn(db: sqlite3.Connection, todo: Todo) -> bool:
 
 def compare(db: sqlite3.Connection, todo: Todo, found: Values) -> Event:
     """What another look means for a planned row, and for those of its id that are planned as well."""
-    event = look(todo.wanted, known_of(db, todo.id, "number <> ?", todo.number), found)
-    if event is not Event.FOUND_WANTED:
+    known = known_of(db, todo.id, "TRUE")
+    # That its own values are there proves nothing of a row that was not sent.
+    event = look(todo.wanted, None if known is None else [*known, todo.wanted], found)
+    if event is Event.FOUND_EXPECTED:
         planned = set_by(places_where(db, "id = ? AND state = 'planned'", todo.id))
-        if look(planned, known_of(db, todo.id, "TRUE"), found) is Event.FOUND_OTHER:
+        if look(planned, known, found) is Event.FOUND_OTHER:
             return Event.FOUND_OTHER
         db.execute("UPDATE row SET read_at = ? WHERE id = ? AND state = 'planned'", (time.time(), todo.id))
     return event
@@ -76,13 +78,11 @@ def note(db: sqlite3.Connection, todo: Todo, event: Event, reason: str | None, f
     """Take note of what another look at a planned row has shown."""
     if event is Event.FOUND_WANTED and todo.tries:
         event = Event.FOUND_OURS
-    state = after(State.PLANNED, event)
     if event is Event.FOUND_OTHER and found is not None:
-        changed = drift(db, todo.id, found, (State.PLANNED,))
-    else:
-        changed = 1
-        db.execute("UPDATE row SET state = ?, reason = ? WHERE number = ?", (state, reason, todo.number))
-    moved = Counter({state: changed, State.PLANNED: -changed})
+        return drift(db, todo.id, found, (State.PLANNED,))
+    state = after(State.PLANNED, event)
+    db.execute("UPDATE row SET state = ?, reason = ? WHERE number = ?", (state, reason, todo.number))
+    moved = Counter({state: 1, State.PLANNED: -1})
     if todo.repeated and state not in OK:
         _reopen_unchanged(db, todo, moved)
     return moved
@@ -120,7 +120,8 @@ def finish(db: sqlite3.Connection, applied: Sequence[int], ends: Sequence[End]) 
 def _reopen_unchanged(db: sqlite3.Connection, todo: Todo, moved: Counts) -> None:
     """Later rows of its id that would have changed nothing after it may now."""
     reopened = db.execute(
-        "UPDATE row SET state = 'planned' WHERE id = ? AND number > ? AND state = 'unchanged'", (todo.id, todo.number)
+        "UPDATE row SET state = 'planned' WHERE repeated AND id = ? AND number > ? AND state = 'unchanged'",
+        (todo.id, todo.number),
     ).rowcount
     moved.update({State.PLANNED: reopened, State.UNCHANGED: -reopened})
 
