@@ -133,9 +133,14 @@ def _of_ours_alone(life: Life, run: Run, id_: str, rows: list[Row]) -> Iterator[
     elif states <= {*_OK, *_NO}:
         for row in rows:
             wanted |= row.wanted if row.record.state in _OK else {}
-        if any(nobody_knows(row, life) for row in rows):
-            wanted["companyId"] = there["companyId"]
-        if there != wanted:
+        unknowable = {
+            name
+            for row in rows
+            if nobody_knows(row, life)
+            for name in row.wanted
+            if name == "companyId" or not life.reads
+        }
+        if any(there[name] != wanted[name] for name in there.keys() - unknowable):
             yield f"overwritten: {_told(life, id_, rows, wanted)}"
 
 
