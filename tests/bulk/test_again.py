@@ -385,3 +385,12 @@ async def test_row_that_is_refused_again_and_again_ends_the_apply_with_a_word(
     await run.apply(coins, timeout=SHORT)
     assert run.ended_by == "some rows are still to be sent after 3 rounds"
     assert code_of_run(run) == Exit.NOT_APPLIED
+
+
+async def test_what_max_change_refused_is_not_drifted(sandbox: Sandbox, coins: CoinEventService, path: Path) -> None:
+    """Else ``--force`` would send it."""
+    run = await Run.plan(updates(6, 100), coins, to=path, max_change="10")
+    change(path, "UPDATE row SET state = 'rejected', tries = 1 WHERE number = 0")
+    sandbox.configs["WCC00001"]["amount"] = 7
+    await run.apply(coins, timeout=SHORT)
+    assert states(run) == [State.DRIFTED, State.NOT_SENT]

@@ -154,8 +154,8 @@ def drift(db: sqlite3.Connection, id_: str, found: Values, states: Iterable[Stat
     for state in (*states, State.UNCHANGED):
         changed = db.execute(
             "UPDATE row SET state = ?, found = ?, reason = NULL WHERE id = ? AND state = ?"
-            " AND (tries > 0 OR state = 'planned' OR number > (SELECT min(number) FROM row AS first"
-            " WHERE first.id = row.id AND first.state = 'drifted'))",
+            " AND (tries > 0 OR state = 'planned' OR (state = 'unchanged' AND number >"
+            " (SELECT min(number) FROM row AS first WHERE first.id = row.id AND first.state = 'drifted')))",
             (after(state, Event.FOUND_OTHER), as_text(found), id_, state),
         ).rowcount
         moved.update({State.DRIFTED: changed, state: -changed})
