@@ -96,7 +96,7 @@ def test_reading_is_compared_with_what_is_wanted_and_known(
 def places_of(*rows: tuple[str, Values]) -> list[Place]:
     """Rows of one id, in these states."""
     return [
-        Place(number, State(state), wanted, tries=int(state != "planned"))
+        Place(number, State(state), wanted, tries=int(state not in ("planned", "unchanged")))
         for number, (state, wanted) in enumerate(rows)
     ]
 
@@ -118,7 +118,8 @@ def places_of(*rows: tuple[str, Values]) -> list[Place]:
         ("applied applied", 5, Event.FOUND_EXPECTED),  # what was there before arrived late
         ("applied unknown applied", 30, Event.FOUND_EXPECTED),  # nobody knows about the one in the middle
         ("applied applied unknown", 30, Event.FOUND_WANTED),
-        ("unknown planned", 10, Event.FOUND_WANTED),  # those that are planned hide nothing
+        ("unknown unchanged", 10, Event.FOUND_WANTED),  # those that were not sent hide nothing
+        ("unknown planned", 10, Event.FOUND_WANTED),
         ("unknown planned", 20, Event.FOUND_EXPECTED),
         ("unknown planned", 5, Event.FOUND_EXPECTED),
         ("unknown planned", 6, Event.FOUND_OTHER),
@@ -187,6 +188,8 @@ COMPANY: Values = {"amount": 7, "company_id": "C"}
         ([("applied", {"amount": 9}), ("unknown", BOTH)], [BEFORE], {"amount": 9, "event": "B"}, False),
         ([("unknown", BOTH), ("applied", BOTH)], [BEFORE], {"amount": 9, "event": "A"}, False),  # nothing of it is left
         ([("unknown", BOTH), ("applied", {"amount": 9})], None, {"amount": 9, "event": "B"}, True),
+        ([("unknown", BOTH), ("applied", {"amount": 9})], None, {"event": "B"}, True),
+        ([("unknown", BOTH), ("applied", {"amount": 9})], [BEFORE], {"event": "B"}, True),
         ([("unknown", COMPANY), ("applied", {"event": "B"})], None, BOTH, False),
         ([("unknown", COMPANY), ("applied", {"event": "B"})], [BEFORE], BOTH, True),
         ([("unknown", COMPANY), ("applied", {"event": "B"})], [BEFORE], BEFORE, False),  # the amount would be there
