@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, TypeVar
 
-from enkash_coins.bulk.ledger import fields
+from enkash_coins.bulk.ledger import views
 from enkash_coins.bulk.ledger.fields import Counts
 from enkash_coins.bulk.rows import Kind
 from enkash_coins.bulk.writer import Writer
@@ -109,7 +109,7 @@ class Crew:
 
     async def recount(self) -> None:
         """Count the rows by state."""
-        self.counts = await self.writer.post(fields.counts)
+        self.counts = await self.writer.post(views.counts)
         if self._told is not None:
             self._told(self.counts)
 

@@ -27,9 +27,9 @@ def outcome_of_record(record: Record, kind: Kind) -> Outcome[Item, object]:
 def explained(record: Record) -> str:
     """Why a row is not as wanted."""
     if record.state is State.DRIFTED and record.found is not None:
-        known = ((record.before or {}).items(), record.wanted.items())
-        news = {item[0]: item[1] for item in record.found.items() if all(item not in its for its in known)}
-        news = news or record.found
+        before = record.before or {}
+        seen = {name: (before.get(name), record.wanted.get(name)) for name in record.found}
+        news = {name: value for name, value in record.found.items() if value not in seen[name]} or record.found
         own = {name: value for name, value in news.items() if name in record.wanted}
         return f"somebody else has set {changes(own or news)}"
     return record.reason or ""

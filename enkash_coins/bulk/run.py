@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from enkash_coins.bulk.crew import Crew, Told
-from enkash_coins.bulk.ledger import fields, readings, storage, views
+from enkash_coins.bulk.ledger import readings, storage, views
 from enkash_coins.bulk.ledger.fields import Counts, Record
 from enkash_coins.bulk.limit import Refusal, refusal
 from enkash_coins.bulk.lock import at_work
@@ -79,7 +79,7 @@ class Run:
             raise BadFile(f"{printable(str(file))}: no such file")
         with closing(storage.connect(file)) as db:
             run = cls(file, storage.check(db, file))
-            run.counts = fields.counts(db)
+            run.counts = views.counts(db)
             return run
 
     @classmethod

@@ -1,5 +1,6 @@
 """What the ledger's rooms share: rows as values, and how they are written in SQL."""
 
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable
@@ -68,20 +69,14 @@ class Record:
     reason: str | None
 
 
-def counts(db: sqlite3.Connection, condition: str = "TRUE", *arguments: object) -> Counts:
-    """Rows by state."""
-    rows = db.execute(f"SELECT state, count(*) FROM row WHERE {condition} GROUP BY state", arguments)  # noqa: S608  # ours
-    return Counter({State(state): count for state, count in rows})
-
-
 def places_where(db: sqlite3.Connection, condition: str, *arguments: object) -> list[Place]:
     """Rows as places, in order."""
     rows = db.execute(f"SELECT number, state, wanted, tries FROM row WHERE {condition} ORDER BY number", arguments)  # noqa: S608  # ours
     return [Place(number, State(state), values_of(wanted), tries) for number, state, wanted, tries in rows]
 
 
-def known_of(db: sqlite3.Connection, id_: str, others: str, *arguments: object) -> Known:
-    """What the run has seen of a configuration, and what its rows may have set for which the condition holds."""
+def known_of(db: sqlite3.Connection, id_: str, *, before: float = math.inf) -> Known:
+    """What the run has seen of a configuration, and what its rows before one may have set."""
     # Of later rows it is what earlier ones should leave; a rollback has seen what the run left, or somebody else's.
     first = "SELECT coalesce(ours, '[' || before || ']') FROM row WHERE id = ? ORDER BY number LIMIT 1"
     (seen,) = db.execute(first, (id_,)).fetchone()
@@ -89,7 +84,7 @@ def known_of(db: sqlite3.Connection, id_: str, others: str, *arguments: object) 
         return None
     answered = db.execute("SELECT found FROM row WHERE id = ? AND found IS NOT NULL AND state <> 'drifted'", (id_,))
     known = [*orjson.loads(seen), *(values_of(found) for (found,) in answered)]
-    return extended(known, places_where(db, f"id = ? AND {others}", id_, *arguments))
+    return extended(known, places_where(db, "id = ? AND number < ?", id_, before))
 
 
 def listed(states: Iterable[State]) -> str:

@@ -16,12 +16,12 @@ from enkash_coins.bulk.ledger.fields import (
     TOGETHER,
     Counts,
     as_text,
-    counts,
     known_of,
     listed,
     places_where,
     values_of,
 )
+from enkash_coins.bulk.ledger.views import counts
 from enkash_coins.bulk.rows import Values
 from enkash_coins.bulk.state import Event, Known, Place, State, after, comparable, look, seems_applied, settled
 
@@ -132,7 +132,7 @@ def settle(db: sqlite3.Connection, id_: str, found: Values, now: float, *, due: 
         db.execute("UPDATE row SET late = NULL WHERE id = ? AND late > 0 AND state <> 'planned'", (id_,))
     if first is not None:
         places = places_where(db, "id = ? AND state <> 'unread' AND number >= ?", id_, first)
-        known = known_of(db, id_, "number < ?", first)
+        known = known_of(db, id_, before=first)
         again = not due and any(place.tries and place.state in FAILED for place in places)
         match event := settled(places, known, found, again=again, forced=forced):
             case Event.FOUND_EXPECTED:

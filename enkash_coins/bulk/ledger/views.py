@@ -1,13 +1,30 @@
 """What is to be known of a run; nothing here changes it."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from enkash_coins.bulk.ledger.fields import DOUBT, LATE, PAGE, TOGETHER, Record, listed, values_of, values_or_none
+from enkash_coins.bulk.ledger.fields import (
+    DOUBT,
+    LATE,
+    PAGE,
+    TOGETHER,
+    Counts,
+    Record,
+    listed,
+    values_of,
+    values_or_none,
+)
 from enkash_coins.bulk.rows import Row, Values
 from enkash_coins.bulk.state import NO, State, comparable
+
+
+def counts(db: sqlite3.Connection, condition: str = "TRUE", *arguments: object) -> Counts:
+    """Rows by state."""
+    rows = db.execute(f"SELECT state, count(*) FROM row WHERE {condition} GROUP BY state", arguments)  # noqa: S608  # ours
+    return Counter({State(state): count for state, count in rows})
 
 
 def count(db: sqlite3.Connection, state: State) -> int:

@@ -57,7 +57,7 @@ def has_its_turn(db: sqlite3.Connection, todo: Todo) -> bool:
 
 def compare(db: sqlite3.Connection, todo: Todo, found: Values) -> Event:
     """What another look means for a planned row, and for those of its id that are planned as well."""
-    known = known_of(db, todo.id, "TRUE")
+    known = known_of(db, todo.id)
     # That its own values are there proves nothing of a row that was not sent.
     event = look(todo.wanted, None if known is None else [*known, todo.wanted], found)
     if event is Event.FOUND_EXPECTED:
