@@ -1,6 +1,12 @@
 """Async-first SDK for EnKash coin events."""
 
 from enkash_coins._version import __version__
+from enkash_coins.auth.file_guard import FileGuard
+from enkash_coins.auth.guard import MemoryGuard
+from enkash_coins.auth.password_grant import PasswordGrant
+from enkash_coins.auth.tokens import Token, TokenSource
+from enkash_coins.calls.retry import RetryPolicy
+from enkash_coins.calls.stream import OutcomeStream
 from enkash_coins.errors import (
     ApiError,
     BadRequest,
@@ -26,8 +32,6 @@ from enkash_coins.errors import (
     UnexpectedRedirect,
     UnprocessableEntity,
 )
-from enkash_coins.file_guard import FileGuard
-from enkash_coins.login_guard import MemoryGuard
 from enkash_coins.models import (
     UNSET,
     AllocationReceipt,
@@ -39,11 +43,7 @@ from enkash_coins.models import (
     Outcome,
     OutcomeStatus,
 )
-from enkash_coins.password_grant import PasswordGrant
-from enkash_coins.retry import RetryPolicy
 from enkash_coins.service import CoinEventService
-from enkash_coins.stream import OutcomeStream
-from enkash_coins.tokens import Token, TokenSource
 from enkash_coins.transport import Request, Response, Transport
 
 __all__ = [

@@ -6,11 +6,12 @@ from typing import Final, Literal, TypedDict, Unpack
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from enkash_coins.auth.tokens import StaticToken, Token, TokenSource
+from enkash_coins.calls.retry import RetryPolicy, checked_retry
 from enkash_coins.errors import InvalidRequest
-from enkash_coins.layers.auth import Auth
+from enkash_coins.layers.bearer import Auth
 from enkash_coins.layers.pacing import Pacing
 from enkash_coins.models import Attempt
-from enkash_coins.retry import RetryPolicy, checked_retry
 from enkash_coins.secret import Secret
 from enkash_coins.settings import (
     checked_base_url,
@@ -21,7 +22,6 @@ from enkash_coins.settings import (
     checked_width,
     default_headers,
 )
-from enkash_coins.tokens import StaticToken, Token, TokenSource
 from enkash_coins.transport import Transport
 from enkash_coins.transports.aiohttp import AiohttpTransport, ClientSession
 

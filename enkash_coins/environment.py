@@ -3,12 +3,12 @@
 import os
 from typing import Final
 
+from enkash_coins.auth.file_guard import FileGuard
+from enkash_coins.auth.guard import LoginGuard
+from enkash_coins.auth.password_grant import PasswordGrant
+from enkash_coins.auth.tokens import StaticToken, TokenSource
 from enkash_coins.errors import InvalidRequest
-from enkash_coins.file_guard import FileGuard
-from enkash_coins.login_guard import LoginGuard
-from enkash_coins.password_grant import PasswordGrant
 from enkash_coins.secret import Secret
-from enkash_coins.tokens import StaticToken, TokenSource
 
 BASE_URL: Final = "ENKASH_BASE_URL"
 TOKEN: Final = "ENKASH_TOKEN"  # noqa: S105  # the variable's name

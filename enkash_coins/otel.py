@@ -19,8 +19,8 @@ except ModuleNotFoundError as missing:
     ) from None
 
 from enkash_coins._version import __version__
-from enkash_coins.caller import Call, CallOptions, Success
-from enkash_coins.endpoints import Endpoint
+from enkash_coins.api.endpoints import Endpoint
+from enkash_coins.calls.call import Call, CallOptions, Success
 from enkash_coins.errors import EnkashError
 from enkash_coins.models import Attempt
 from enkash_coins.service import CoinEventService, row_calls

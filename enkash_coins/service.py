@@ -8,10 +8,14 @@ from typing import Literal, Self, TypeVar, Unpack
 
 import attrs
 
-from enkash_coins import endpoints
-from enkash_coins.caller import Caller, CallOptions
+from enkash_coins.api import endpoints
+from enkash_coins.api.endpoints import Endpoint
+from enkash_coins.auth.tokens import TokenSource
+from enkash_coins.calls.call import Caller, CallOptions
+from enkash_coins.calls.client import RowCalls, with_request_id
+from enkash_coins.calls.retry import RetryPolicy, checked_retry
+from enkash_coins.calls.stream import OutcomeStream
 from enkash_coins.connection import ConnectOptions, connected
-from enkash_coins.endpoints import Endpoint
 from enkash_coins.environment import auth_from_environment, base_url_from_environment
 from enkash_coins.errors import EnkashError
 from enkash_coins.models import (
@@ -23,12 +27,8 @@ from enkash_coins.models import (
     CoinEventUpdate,
     Unset,
 )
-from enkash_coins.retry import RetryPolicy, checked_retry
-from enkash_coins.row_calls import RowCalls, with_request_id
 from enkash_coins.secret import Secret
 from enkash_coins.settings import checked_base_url, checked_deadline, checked_seconds, checked_width
-from enkash_coins.stream import OutcomeStream
-from enkash_coins.tokens import TokenSource
 from enkash_coins.transport import Transport
 from enkash_coins.transports.aiohttp import ClientSession
 

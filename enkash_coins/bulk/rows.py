@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import attrs
 
-from enkash_coins import endpoints
+from enkash_coins.api import endpoints
 from enkash_coins.bulk.forms import BadRow, Cells, csv_rows, json_rows, named, quoted
 from enkash_coins.bulk.source import BadFile, Source
 from enkash_coins.errors import InvalidRequest

@@ -82,5 +82,5 @@ class _ForPeople(logging.Handler):
     """The package's warnings, but for those that the command tells in its own words."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.module not in ("caller", "stream", "password_grant"):
+        if record.module not in ("call", "stream", "password_grant"):
             say(f"warning: {record.getMessage()}")

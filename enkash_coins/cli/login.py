@@ -3,11 +3,11 @@
 import json as json_text
 from contextlib import suppress
 
+from enkash_coins.auth.password_grant import PasswordGrant
 from enkash_coins.cli.exits import Exit, code_of, explained, say
 from enkash_coins.cli.operations import facts, show
 from enkash_coins.cli.settings import DEFAULTS, Host, Json
 from enkash_coins.errors import EnkashError
-from enkash_coins.password_grant import PasswordGrant
 
 
 async def login(*, reset: bool = False, json: Json = False, host: Host = DEFAULTS) -> int:

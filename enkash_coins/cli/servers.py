@@ -20,12 +20,12 @@ from enkash_coins.bulk import Run
 from enkash_coins.bulk.rows import UPDATES, RowFile, Values
 from enkash_coins.bulk.source import Source
 from enkash_coins.bulk.state import OK
+from enkash_coins.calls.retry import RetryPolicy
 from enkash_coins.cli.exits import Exit, say
 from enkash_coins.cli.runs import code_of_run
 from enkash_coins.cli.settings import JsonLines
 from enkash_coins.cli.summary import print_json, show_run
 from enkash_coins.cli.watch import carry_out, on_signals, watched
-from enkash_coins.retry import RetryPolicy
 from enkash_coins.service import CoinEventService
 
 if TYPE_CHECKING:

@@ -9,6 +9,10 @@ from typing import Annotated
 import attrs
 from cyclopts import Parameter, validators
 
+from enkash_coins.auth.file_guard import FileGuard
+from enkash_coins.auth.guard import LoginGuard
+from enkash_coins.auth.password_grant import PasswordGrant
+from enkash_coins.calls.retry import RetryPolicy
 from enkash_coins.connection import log_in
 from enkash_coins.environment import (
     CREDENTIALS,
@@ -19,10 +23,6 @@ from enkash_coins.environment import (
     guard_from_environment,
 )
 from enkash_coins.errors import InvalidRequest
-from enkash_coins.file_guard import FileGuard
-from enkash_coins.login_guard import LoginGuard
-from enkash_coins.password_grant import PasswordGrant
-from enkash_coins.retry import RetryPolicy
 from enkash_coins.secret import Secret
 from enkash_coins.service import CoinEventService
 from enkash_coins.settings import checked_base_url, host_and_port

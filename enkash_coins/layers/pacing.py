@@ -6,11 +6,11 @@ from collections import deque
 
 import attrs
 
+from enkash_coins.api.retry_after import retry_after
 from enkash_coins.errors import EnkashError, RateLimited, ServiceClosed
 from enkash_coins.home import Home
-from enkash_coins.retry_after import retry_after
+from enkash_coins.layers.waiting import Turns, pause, wait_turn, wake_one
 from enkash_coins.transport import Request, Response, Transport, mark
-from enkash_coins.waiting import Turns, pause, wait_turn, wake_one
 
 _SAYS_WHEN = frozenset({425, 429, 503})
 

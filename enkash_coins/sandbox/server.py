@@ -12,7 +12,7 @@ from typing import Self
 import attrs
 from aiohttp import web
 
-from enkash_coins.password_grant import PasswordGrant
+from enkash_coins.auth.password_grant import PasswordGrant
 from enkash_coins.sandbox.answers import Answer, failure
 from enkash_coins.sandbox.exchange import RawHeaders, SeenRequest, disconnect, reply
 from enkash_coins.sandbox.faults import Fault, FaultKind, choose

@@ -11,7 +11,7 @@ from enkash_coins import CoinEventService
 from enkash_coins.bulk import Run
 from enkash_coins.bulk.ledger import writings
 from enkash_coins.bulk.writing import Writes
-from enkash_coins.caller import Caller
+from enkash_coins.calls.call import Caller
 
 #: The point, what is replaced to be there, and whether that is when it begins.
 POINTS: dict[str, tuple[object, str, bool]] = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from enkash_coins import FileGuard, PasswordGrant
-from enkash_coins.login_guard import LoginHistory
+from enkash_coins.auth.guard import LoginHistory
 from enkash_coins.sandbox import Fault, Sandbox
 from tests.cli.command import Command, Start, ended, process, process_environment, wait_for
 
@@ -92,7 +92,7 @@ def test_three_processes_at_once_are_refused_once(wrong: Sandbox) -> None:
 
 IMPATIENT = """
 import sys
-from enkash_coins import file_guard
+from enkash_coins.auth import file_guard
 from enkash_coins.cli import main
 
 file_guard._LONG = 0.0  # it says at once that it waits

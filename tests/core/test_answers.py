@@ -6,8 +6,8 @@ from email.utils import formatdate
 import pytest
 
 from enkash_coins import ApiError, MalformedResponse, OperationFailed, Response, errors
-from enkash_coins.answers import read_envelope, read_payload
-from enkash_coins.codec import Unreadable
+from enkash_coins.api.answers import read_envelope, read_payload
+from enkash_coins.api.codec import Unreadable
 from enkash_coins.testing import answer
 
 # Every documented status and its neighbours: the class of its error, and whether a write may have been applied.

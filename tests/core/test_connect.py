@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from enkash_coins import CoinEventService, InvalidRequest, RetryPolicy
-from enkash_coins.layers.auth import Auth
-from enkash_coins.tokens import StaticToken
+from enkash_coins.auth.tokens import StaticToken
+from enkash_coins.layers.bearer import Auth
 
 CrashReport = Callable[[BaseException], str]
 URL = "https://coins.example"

@@ -21,7 +21,7 @@ from enkash_coins import (
     TransportError,
     Unauthorized,
 )
-from enkash_coins.layers.auth import Auth
+from enkash_coins.layers.bearer import Auth
 from enkash_coins.testing import MockTransport, answer
 from enkash_coins.transport import Transport
 

@@ -19,9 +19,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from enkash_coins import FileGuard, LoginSuspended, PasswordGrant, Request, Response, file_guard
+from enkash_coins import FileGuard, LoginSuspended, PasswordGrant, Request, Response
+from enkash_coins.auth import file_guard
+from enkash_coins.auth.guard import LoginHistory
 from enkash_coins.errors import GuardUnusable
-from enkash_coins.login_guard import LoginHistory
 from enkash_coins.secret import Secret
 from enkash_coins.testing import MockTransport
 

@@ -8,10 +8,10 @@ from urllib.parse import parse_qsl
 import pytest
 
 from enkash_coins import CoinEventService, InvalidRequest, LoginRefused, PasswordGrant
-from enkash_coins.layers.auth import Auth
+from enkash_coins.auth.tokens import StaticToken
+from enkash_coins.layers.bearer import Auth
 from enkash_coins.secret import Secret
 from enkash_coins.testing import MockTransport
-from enkash_coins.tokens import StaticToken
 from enkash_coins.transport import Response
 
 CrashReport = Callable[[BaseException], str]

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from enkash_coins import LoginRefused, LoginSuspended, MemoryGuard
-from enkash_coins.login_guard import LoginHistory, LoginResult, admit, lift, settle
+from enkash_coins.auth.guard import LoginHistory, LoginResult, admit, lift, settle
 from enkash_coins.secret import Secret
 
 RESULTS: Final = {

@@ -15,8 +15,8 @@ from enkash_coins import (
     OutcomeStatus,
     errors,
 )
-from enkash_coins.caller import Success
-from enkash_coins.outcomes import differences, outcome_of, refused, status_of, update_outcome
+from enkash_coins.calls.call import Success
+from enkash_coins.calls.outcomes import differences, outcome_of, refused, status_of, update_outcome
 
 # Error, and what it means for a row when the write certainly was not applied. In doubt every one is "unknown".
 MEANINGS = {

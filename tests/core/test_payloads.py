@@ -16,10 +16,9 @@ from enkash_coins import (
     EnkashError,
     MalformedResponse,
     Response,
-    codec,
-    endpoints,
 )
-from enkash_coins.codec import Unreadable, loads, read_config, update_body
+from enkash_coins.api import codec, endpoints
+from enkash_coins.api.codec import Unreadable, loads, read_config, update_body
 from enkash_coins.testing import answer
 
 GIFT = CoinAllocation(company_id="CEK1", event="REFERRAL_EVENT", user_id="EK1", request_id="order-7")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from enkash_coins import UNSET, CoinAllocation, CoinEventService, CoinEventUpdate, InvalidRequest, endpoints
+from enkash_coins import UNSET, CoinAllocation, CoinEventService, CoinEventUpdate, InvalidRequest
+from enkash_coins.api import endpoints
 from enkash_coins.testing import MockTransport
 
 Call = Callable[[CoinEventService, Any], Awaitable[object]]

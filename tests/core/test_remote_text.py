@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from enkash_coins import ApiError, MalformedResponse, OperationFailed, RateLimited, Response, ServerError, errors
-from enkash_coins.answers import read_payload
+from enkash_coins.api.answers import read_payload
 from enkash_coins.display import cut
 from enkash_coins.testing import answer
 

@@ -17,8 +17,8 @@ from enkash_coins import (
     InvalidRequest,
     Request,
     RetryPolicy,
-    endpoints,
 )
+from enkash_coins.api import endpoints
 from enkash_coins.testing import MockTransport, answer
 
 JSON = {"Content-Type": "application/json"}

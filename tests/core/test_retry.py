@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enkash_coins import InvalidRequest, RetryPolicy, errors
+from enkash_coins.calls.retry import RetryBudget, backoff_delay, checked_retry, next_delay
 from enkash_coins.errors import ApiError, EnkashError
-from enkash_coins.retry import RetryBudget, backoff_delay, checked_retry, next_delay
 
 POLICY = RetryPolicy(attempts=4, base=0.5, max_delay=20.0, max_wait=60.0)
 # Longest backoff after the first, second … failure, for the policy above.

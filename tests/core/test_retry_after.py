@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enkash_coins.retry_after import retry_after
+from enkash_coins.api.retry_after import retry_after
 from enkash_coins.transport import Headers
 
 NOW = 784_111_777.0  # Sun, 06 Nov 1994 08:49:37 GMT

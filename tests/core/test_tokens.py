@@ -13,10 +13,10 @@ from enkash_coins import (
     Response,
     Token,
 )
+from enkash_coins.auth.token_answers import read_token
+from enkash_coins.auth.tokens import Standing, StaticToken, life_of, margin_of
 from enkash_coins.secret import Secret
 from enkash_coins.testing import MockTransport
-from enkash_coins.token_answers import read_token
-from enkash_coins.tokens import Standing, StaticToken, life_of, margin_of
 
 YEAR = 366 * 86_400
 

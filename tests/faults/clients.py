@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 
 from enkash_coins import CoinEventService, MemoryGuard, PasswordGrant, RetryPolicy
-from enkash_coins.layers.auth import Auth
+from enkash_coins.layers.bearer import Auth
 from enkash_coins.layers.pacing import Pacing
 from tests.faults.troubles import OF_LOGINS, RARE, TIMEOUT, TROUBLES
 from tests.simulator.fates import FINE, Fate, Seen

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate, MemoryGuard, RetryPolicy
-from enkash_coins.layers.auth import Auth
+from enkash_coins.layers.bearer import Auth
 from enkash_coins.layers.pacing import Pacing
 from enkash_coins.otel import instrument
 from enkash_coins.service import row_calls

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from enkash_coins import CoinEventService, CoinEventUpdate, FileGuard, PasswordGrant
-from enkash_coins.layers.auth import Auth
+from enkash_coins.layers.bearer import Auth
 from enkash_coins.layers.pacing import Pacing
 from enkash_coins.secret import Secret
 from enkash_coins.transports.aiohttp import AiohttpTransport

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from enkash_coins import FileGuard, PasswordGrant
-from enkash_coins.login_guard import LoginHistory
+from enkash_coins.auth.guard import LoginHistory
 from tests.faults.cases import Cases
 
 PROGRAM: Final = Path(__file__).with_name("login_processes.py")

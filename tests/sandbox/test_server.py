@@ -11,7 +11,7 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
-from enkash_coins.password_grant import PasswordGrant
+from enkash_coins.auth.password_grant import PasswordGrant
 from enkash_coins.sandbox import Fault, Sandbox
 from enkash_coins.sandbox.world import HISTORY
 from enkash_coins.transport import Request, Response

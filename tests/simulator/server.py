@@ -9,6 +9,9 @@ from typing import Final, Literal
 
 import orjson
 
+from enkash_coins.auth.password_grant import PasswordGrant
+from enkash_coins.auth.tokens import StaticToken, TokenSource
+from enkash_coins.calls.retry import RetryPolicy
 from enkash_coins.errors import (
     ConnectError,
     ConnectTimedOut,
@@ -18,10 +21,8 @@ from enkash_coins.errors import (
     TimedOut,
     TlsError,
 )
-from enkash_coins.layers.auth import Auth
+from enkash_coins.layers.bearer import Auth
 from enkash_coins.layers.pacing import Pacing
-from enkash_coins.password_grant import PasswordGrant
-from enkash_coins.retry import RetryPolicy
 from enkash_coins.sandbox.answers import Answer
 from enkash_coins.sandbox.login import Credentials, Login
 from enkash_coins.sandbox.routes import route
@@ -29,7 +30,6 @@ from enkash_coins.sandbox.world import Fields, World
 from enkash_coins.secret import Secret
 from enkash_coins.service import CoinEventService
 from enkash_coins.settings import checked_rate, checked_seconds, checked_width
-from enkash_coins.tokens import StaticToken, TokenSource
 from enkash_coins.transport import Headers, Request, Response, Transport, mark
 from tests.simulator.fates import FINE, NOTHING_LEAVES, Decide, Fate, Lost, Seen
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 import pytest
 
 from enkash_coins import CoinEventService, RetryPolicy, ServerError
-from enkash_coins.layers.auth import Auth
+from enkash_coins.auth.tokens import StaticToken
+from enkash_coins.layers.bearer import Auth
 from enkash_coins.secret import Secret
-from enkash_coins.tokens import StaticToken
 from tests.simulator.fates import (
     CUT_AFTER,
     CUT_BEFORE,

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from enkash_coins import CoinEventService, ConnectError, Disconnected, EnkashError, Request, TimedOut
-from enkash_coins.layers.auth import Auth
+from enkash_coins.layers.bearer import Auth
 from enkash_coins.layers.pacing import Pacing
 from enkash_coins.transports.aiohttp import AiohttpTransport
 from tests.simulator.fates import (

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from enkash_coins import CoinEventService, EnkashError, FileGuard, LoginRefused, LoginSuspended, PasswordGrant
-from enkash_coins.login_guard import LoginHistory
+from enkash_coins.auth.guard import LoginHistory
 from enkash_coins.sandbox import Fault, Sandbox
 from enkash_coins.secret import Secret
 

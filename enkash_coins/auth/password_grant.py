@@ -8,11 +8,11 @@ from base64 import b64encode
 from typing import Final
 from urllib.parse import urlencode
 
+from enkash_coins.auth.guard import LoginGuard, LoginHistory, LoginResult, MemoryGuard, admit, lift, settle
+from enkash_coins.auth.token_answers import login_result, read_token
+from enkash_coins.auth.tokens import Token, life_of, margin_of
 from enkash_coins.errors import EnkashError, InvalidRequest
-from enkash_coins.login_guard import LoginGuard, LoginHistory, LoginResult, MemoryGuard, admit, lift, settle
 from enkash_coins.secret import Secret
-from enkash_coins.token_answers import login_result, read_token
-from enkash_coins.tokens import Token, life_of, margin_of
 from enkash_coins.transport import Request, Response, Transport, blacked_out
 
 _log = logging.getLogger("enkash_coins")

@@ -2,12 +2,12 @@
 
 from contextlib import suppress
 
-from enkash_coins.answers import api_error, malformed, read_envelope
-from enkash_coins.codec import Unreadable, loads
+from enkash_coins.api.answers import api_error, malformed, read_envelope
+from enkash_coins.api.codec import Unreadable, loads
+from enkash_coins.auth.guard import LoginResult
+from enkash_coins.auth.tokens import fits_header
 from enkash_coins.display import cut
 from enkash_coins.errors import ApiError, EnkashError, LoginRefused, RateLimited
-from enkash_coins.login_guard import LoginResult
-from enkash_coins.tokens import fits_header
 from enkash_coins.transport import Response
 
 

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from enkash_coins.answers import api_error
+from enkash_coins.api.answers import api_error
+from enkash_coins.auth.tokens import Standing, Token, TokenSource
 from enkash_coins.errors import EnkashError, Unauthorized
 from enkash_coins.layers.pacing import Stale, Stamped
-from enkash_coins.tokens import Standing, Token, TokenSource
 from enkash_coins.transport import Request, Response, Transport, mark
 
 _STALE_TOKENS = 3

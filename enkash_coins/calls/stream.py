@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any, Generic, Self
 
 from enkash_coins.errors import LoginRefused, ServiceClosed
+from enkash_coins.layers.waiting import Turns, wait_turn, wake_all, wake_one
 from enkash_coins.models import Item, Outcome, OutcomeStatus, Result
-from enkash_coins.waiting import Turns, wait_turn, wake_all, wake_one
 
 _log = logging.getLogger("enkash_coins")
 _LOOK_AHEAD = 4

@@ -8,11 +8,12 @@ from typing import Generic, Protocol, TypeVar
 
 import attrs
 
-from enkash_coins.endpoints import Endpoint
+from enkash_coins.api.endpoints import Endpoint
+from enkash_coins.calls.retry import RetryBudget, RetryPolicy, next_delay
 from enkash_coins.errors import EnkashError, RateLimited, ServiceClosed, TimedOut, Unauthorized
 from enkash_coins.home import Home
+from enkash_coins.layers.waiting import pause
 from enkash_coins.models import Attempt
-from enkash_coins.retry import RetryBudget, RetryPolicy, next_delay
 from enkash_coins.transport import (
     NO_LIMITS,
     Limits,
@@ -22,7 +23,6 @@ from enkash_coins.transport import (
     mark,
     was_harmless,
 )
-from enkash_coins.waiting import pause
 
 T = TypeVar("T")
 _log = logging.getLogger("enkash_coins")

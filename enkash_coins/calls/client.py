@@ -8,10 +8,12 @@ from typing import Any
 
 import attrs
 
-from enkash_coins import endpoints
-from enkash_coins.caller import Call, Caller, CallOptions, Success
+from enkash_coins.api import endpoints
+from enkash_coins.api.endpoints import Endpoint
+from enkash_coins.calls.call import Call, Caller, CallOptions, Success
+from enkash_coins.calls.outcomes import outcome_of, refused, update_outcome
+from enkash_coins.calls.stream import OutcomeStream
 from enkash_coins.display import cut
-from enkash_coins.endpoints import Endpoint
 from enkash_coins.errors import InvalidRequest
 from enkash_coins.models import (
     AllocationReceipt,
@@ -22,9 +24,7 @@ from enkash_coins.models import (
     Outcome,
     Result,
 )
-from enkash_coins.outcomes import outcome_of, refused, update_outcome
 from enkash_coins.settings import checked_width
-from enkash_coins.stream import OutcomeStream
 
 _log = logging.getLogger("enkash_coins")
 

@@ -3,7 +3,8 @@
 import time
 from typing import Final
 
-from enkash_coins.codec import Unreadable, loads
+from enkash_coins.api.codec import Unreadable, loads
+from enkash_coins.api.retry_after import retry_after
 from enkash_coins.display import cut
 from enkash_coins.errors import (
     ApiError,
@@ -20,7 +21,6 @@ from enkash_coins.errors import (
     UnexpectedRedirect,
     UnprocessableEntity,
 )
-from enkash_coins.retry_after import retry_after
 from enkash_coins.transport import Response
 
 _BY_STATUS: Final[dict[int, type[ApiError]]] = {

@@ -22,9 +22,9 @@ from typing import TypeVar
 
 import attrs
 
-from enkash_coins.codec import Unreadable, dumps, loads
+from enkash_coins.api.codec import Unreadable, dumps, loads
+from enkash_coins.auth.guard import LoginHistory, LoginRecord
 from enkash_coins.errors import GuardUnusable
-from enkash_coins.login_guard import LoginHistory, LoginRecord
 from enkash_coins.secret import Secret
 
 T = TypeVar("T")

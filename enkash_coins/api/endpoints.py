@@ -12,8 +12,8 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
-from enkash_coins.answers import malformed, read_payload
-from enkash_coins.codec import Unreadable, dumps, read_config, update_body
+from enkash_coins.api.answers import malformed, read_payload
+from enkash_coins.api.codec import Unreadable, dumps, read_config, update_body
 from enkash_coins.display import shown
 from enkash_coins.errors import InvalidRequest
 from enkash_coins.models import UNSET, AllocationReceipt, CoinAllocation, CoinEventConfig, CoinEventUpdate

@@ -1,6 +1,6 @@
 """From a call's end to a row's outcome: pure functions."""
 
-from enkash_coins.caller import Success
+from enkash_coins.calls.call import Success
 from enkash_coins.display import cut
 from enkash_coins.errors import ApiError, EnkashError, RateLimited
 from enkash_coins.models import UNSET, CoinEventConfig, CoinEventUpdate, Item, Outcome, OutcomeStatus, Result
