@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from enkash_coins import CoinEventService
 from enkash_coins.otel import instrument
-from enkash_coins.service import row_calls
+from enkash_coins.service import client_of
 from enkash_coins.testing import MockTransport, answer
 
 _ANSWER = answer(42)
@@ -28,8 +28,8 @@ _ANSWER = answer(42)
 
 def _hooked() -> CoinEventService:
     coins = CoinEventService(_memory())
-    options = attrs.evolve(row_calls(coins).options, on_attempt=lambda _: None)
-    coins._rows = attrs.evolve(row_calls(coins), options=options)  # noqa: SLF001  # as connect() sets it
+    options = attrs.evolve(client_of(coins).options, on_attempt=lambda _: None)
+    coins._client = attrs.evolve(client_of(coins), options=options)  # noqa: SLF001  # as connect() sets it
     return coins
 
 
@@ -74,7 +74,7 @@ def main() -> None:
     seconds = asyncio.run(measure(options.calls, options.rounds))
     off = seconds.pop("off")
     print(f"a call answered from memory    {statistics.median(off) * 1e6:6.2f} µs of CPU")
-    log, rows = logging.getLogger("enkash_coins"), row_calls(CoinEventService(_memory()))
+    log, rows = logging.getLogger("enkash_coins"), client_of(CoinEventService(_memory()))
     asked = timeit.repeat(
         lambda: rows.options.on_attempt is not None or log.isEnabledFor(logging.DEBUG),  # what "off" asks
         number=100_000,

@@ -23,7 +23,7 @@ from enkash_coins.api.endpoints import Endpoint
 from enkash_coins.calls.call import Call, CallOptions, Success
 from enkash_coins.errors import EnkashError
 from enkash_coins.models import Attempt
-from enkash_coins.service import CoinEventService, row_calls
+from enkash_coins.service import CoinEventService, client_of
 from enkash_coins.settings import host_and_port
 
 T = TypeVar("T")
@@ -67,9 +67,9 @@ def instrument(
         explicit_bucket_boundaries_advisory=_BUCKETS,
     )
     view = coins.with_options()
-    rows = row_calls(coins)
+    rows = client_of(coins)
     server: _Attributes = dict(zip(_SERVER, host_and_port(rows.base_url), strict=True)) if rows.base_url else {}
-    view._rows = attrs.evolve(rows, call=_traced(rows.call, tracer, duration, server))  # noqa: SLF001  # made for this
+    view._client = attrs.evolve(rows, call=_traced(rows.call, tracer, duration, server))  # noqa: SLF001  # made for this
     return view
 
 

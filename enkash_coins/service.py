@@ -12,7 +12,7 @@ from enkash_coins.api import endpoints
 from enkash_coins.api.endpoints import Endpoint
 from enkash_coins.auth.tokens import TokenSource
 from enkash_coins.calls.call import Caller, CallOptions
-from enkash_coins.calls.client import RowCalls, with_request_id
+from enkash_coins.calls.client import Client
 from enkash_coins.calls.retry import RetryPolicy, checked_retry
 from enkash_coins.calls.stream import OutcomeStream
 from enkash_coins.connection import ConnectOptions, connected
@@ -51,7 +51,7 @@ class CoinEventService:
     ) -> None:
         self._transport = transport
         caller = Caller(transport, checked_retry(retry).budget)
-        self._rows = RowCalls(caller, caller.call, CallOptions(retry), checked_width(concurrency))
+        self._client = Client(caller, caller.call, CallOptions(retry), checked_width(concurrency))
 
     @classmethod
     def connect(
@@ -122,7 +122,7 @@ class CoinEventService:
         call_options = CallOptions(retry, deadline=checked_deadline(deadline), on_attempt=on_attempt)
         # Without a secret: what has a user, or a query, was refused.
         url = checked_base_url(address.reveal())
-        service._rows = attrs.evolve(service._rows, options=call_options, wire_timeout=timeout, base_url=url)
+        service._client = attrs.evolve(service._client, options=call_options, wire_timeout=timeout, base_url=url)
         return service
 
     @classmethod
@@ -162,7 +162,7 @@ class CoinEventService:
         Raises:
             InvalidRequest: a setting is not acceptable; the message names it.
         """
-        options = self._rows.options
+        options = self._client.options
         if timeout is not UNSET:
             limits = attrs.evolve(options.limits, timeout=checked_seconds("timeout", timeout))
             options = attrs.evolve(options, limits=limits)
@@ -172,7 +172,7 @@ class CoinEventService:
             limits = attrs.evolve(options.limits, max_wait=checked_retry(retry).max_wait)
             options = attrs.evolve(options, limits=limits, retry=retry)
         view = copy.copy(self)
-        view._rows = attrs.evolve(self._rows, options=options)  # noqa: SLF001  # a view is one of us
+        view._client = attrs.evolve(self._client, options=options)  # noqa: SLF001  # a view is one of us
         return view
 
     async def get(self, coin_config_id: str) -> CoinEventConfig:
@@ -215,7 +215,7 @@ class CoinEventService:
             replay: in doubt send it again under the same id. Whether EnKash refuses a repeated id is not documented.
         """
         allocation = CoinAllocation(company_id=company_id, event=event, user_id=user_id, request_id=request_id)
-        return await self._value(endpoints.allocate(with_request_id(allocation), replay=replay))
+        return await self._value(endpoints.allocate(allocation, replay=replay))
 
     async def balance(self, user_id: str) -> int:
         """Read a user's coins."""
@@ -230,13 +230,13 @@ class CoinEventService:
             updates: any iterable, pulled lazily. Rows of one id are sent one after another, in input order.
             concurrency: rows at once, if less than the service's.
         """
-        return self._rows.stream(updates, self._rows.update, _id_of, concurrency)
+        return self._client.stream(updates, self._client.update, _id_of, concurrency)
 
     def allocate_many(
         self, allocations: Iterable[CoinAllocation] | AsyncIterable[CoinAllocation], *, concurrency: int | None = None
     ) -> OutcomeStream[CoinAllocation, AllocationReceipt]:
         """Allocate coins many times at once; one outcome per row, in completion order."""
-        return self._rows.stream(allocations, self._rows.allocate, lambda _: None, concurrency)
+        return self._client.stream(allocations, self._client.allocate, lambda _: None, concurrency)
 
     async def __aenter__(self) -> Self:
         return self
@@ -250,27 +250,27 @@ class CoinEventService:
         Calls under way end at once, with a ``ServiceClosed`` or ``Disconnected`` that says whether they may have been
         applied; later ones raise ``ServiceClosed``.
         """
-        self._rows.caller.close()
+        self._client.caller.close()
         try:
-            await asyncio.gather(*(stream.service_closed() for stream in self._rows.streams))
+            await asyncio.gather(*(stream.service_closed() for stream in self._client.streams))
         finally:
             await self._transport.aclose()
 
     async def _config(self, endpoint: Endpoint[CoinEventConfig], asked: str) -> CoinEventConfig:
         config = await self._value(endpoint)
-        self._rows.compare_ids(asked, config)
+        self._client.compare_ids(asked, config)
         return config
 
     async def _value(self, endpoint: Endpoint[T]) -> T:
-        called = await self._rows.call(endpoint, self._rows.options)
+        called = await self._client.call(endpoint, self._client.options)
         if isinstance(called, EnkashError):
             raise called
         return called.value
 
 
-def row_calls(coins: CoinEventService) -> RowCalls:
+def client_of(coins: CoinEventService) -> Client:
     """What runs and telemetry work with: the seam between a service and the rest of the package."""
-    return coins._rows  # noqa: SLF001  # the one place
+    return coins._client  # noqa: SLF001  # the one place
 
 
 def _id_of(row: CoinEventUpdate) -> str | None:

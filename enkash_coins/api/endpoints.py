@@ -5,6 +5,7 @@ Allocate Coins to User) and "Point Management" (balance).
 """
 
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -145,12 +146,13 @@ def allocate(allocation: CoinAllocation, *, replay: bool) -> Endpoint[Allocation
     """Give coins to a user.
 
     Args:
-        allocation: with its request id. Whether EnKash refuses a repeated one is not documented.
-        replay: send it again in doubt, under the same id.
+        allocation: without a request id of its own it gets one here (UUID4), the same for all its attempts.
+        replay: send it again in doubt, under the same id. Whether EnKash refuses a repeated one is not documented.
     """
     if type(allocation) is not CoinAllocation:
         raise InvalidRequest(f"{shown(allocation)} is not a CoinAllocation")
-    request_id = _check_id("request_id", allocation.request_id)
+    given = allocation.request_id
+    request_id = str(uuid.uuid4()) if given is None else _check_id("request_id", given)
     try:
         body = dumps(
             {

@@ -21,7 +21,7 @@ from enkash_coins.errors import (
     UnexpectedRedirect,
 )
 from enkash_coins.models import Outcome
-from enkash_coins.service import CoinEventService, row_calls
+from enkash_coins.service import CoinEventService, client_of
 
 T = TypeVar("T")
 Told = Callable[[Counts], None]
@@ -74,7 +74,7 @@ class Crew:
     ) -> None:
         self.writer = writer
         self.kind = kind
-        self.rows = row_calls(coins)
+        self.rows = client_of(coins)
         self._timeout = self.rows.timeout if timeout is None else timeout
         self.forced = forced
         self.replay = replay

@@ -22,7 +22,7 @@ from enkash_coins.bulk.state import OK, State
 from enkash_coins.bulk.writing import Writes
 from enkash_coins.errors import InvalidRequest
 from enkash_coins.models import Outcome, OutcomeStatus
-from enkash_coins.service import CoinEventService, row_calls
+from enkash_coins.service import CoinEventService, client_of
 
 Group = tuple[State, str, int, list[Record]]
 
@@ -121,7 +121,7 @@ class Run:
         refused = refusal(max_change)
         if max_change is not None and not reads:
             raise InvalidRequest("max_change: amounts are compared with what was read, and nothing is")
-        facts = {"kind": kind.name, "base_url": row_calls(coins).base_url, "reads": "yes" if reads else "no"}
+        facts = {"kind": kind.name, "base_url": client_of(coins).base_url, "reads": "yes" if reads else "no"}
         facts["max_change"] = max_change or ""
         with checked(rows, kind, form) as every:
             known_rows = ((row, None) for row in every)
@@ -298,6 +298,6 @@ class Run:
         return False
 
     def _refuse_other_host(self, coins: CoinEventService) -> None:
-        planned, other = self.facts["base_url"], row_calls(coins).base_url
+        planned, other = self.facts["base_url"], client_of(coins).base_url
         if planned != other:
             raise BadFile(f"{self.name}: was planned for {planned}, and not for {other}")

@@ -1,7 +1,6 @@
 """How a service performs calls, and rows by way of them: a row ends in an outcome, never in an exception."""
 
 import logging
-import uuid
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
@@ -30,8 +29,8 @@ _log = logging.getLogger("enkash_coins")
 
 
 @attrs.frozen(eq=False)
-class RowCalls:
-    """What one view on a client is made of; for the package's own modules (``service.row_calls`` hands it out).
+class Client:
+    """What one view on a client is made of; for the package's own modules (``service.client_of`` hands it out).
 
     Attributes:
         caller: the client's; all views share it.
@@ -77,7 +76,7 @@ class RowCalls:
 
     async def get(self, index: int, id_: str) -> Outcome[str, CoinEventConfig]:
         """Read one configuration."""
-        return await self._row(index, id_, partial(endpoints.get, id_))
+        return await self.outcome(index, id_, endpoints.get)
 
     async def update(self, index: int, row: CoinEventUpdate) -> Outcome[CoinEventUpdate, CoinEventConfig]:
         """Change one configuration."""
@@ -94,11 +93,12 @@ class RowCalls:
         self, index: int, row: CoinAllocation, *, replay: bool = False
     ) -> Outcome[CoinAllocation, AllocationReceipt]:
         """Give a user coins."""
-        return await self._row(index, row, partial(endpoints.allocate, with_request_id(row), replay=replay))
+        return await self.outcome(index, row, partial(endpoints.allocate, replay=replay))
 
-    async def _row(self, index: int, item: Item, ask: Callable[[], Endpoint[Result]]) -> Outcome[Item, Result]:
+    async def outcome(self, index: int, item: Item, ask: Callable[[Item], Endpoint[Result]]) -> Outcome[Item, Result]:
+        """Perform the call that this row asks for; a row that is refused here is an outcome, too."""
         try:
-            endpoint = ask()
+            endpoint = ask(item)
         except InvalidRequest as error:
             return refused(index, item, error)
         return outcome_of(index, item, await self.call(endpoint, self.options, patient=True))
@@ -110,10 +110,3 @@ class RowCalls:
             self.caller.warned_of_other_id = True
             answered = cut(config.coin_config_id)
             _log.warning("asked for %s, the answer names %s; further differences are not logged", asked, answered)
-
-
-def with_request_id(allocation: CoinAllocation) -> CoinAllocation:
-    """The allocation with an id of its own, made here if it has none."""
-    if isinstance(allocation, CoinAllocation) and allocation.request_id is None:
-        return attrs.evolve(allocation, request_id=str(uuid.uuid4()))
-    return allocation

@@ -153,7 +153,7 @@ async def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatc
     source = StaticToken(Secret("x"))
     coins = CoinEventService.from_env(auth=source, concurrency=3)
     assert source_of(coins) is source
-    assert coins._rows.width == 3
+    assert coins._client.width == 3
     with pytest.raises(InvalidRequest, match=r"^timeout: -1"):
         CoinEventService.from_env(auth="x", timeout=-1)
 

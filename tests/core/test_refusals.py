@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from enkash_coins import UNSET, CoinAllocation, CoinEventService, CoinEventUpdate, InvalidRequest
+from enkash_coins import UNSET, CoinEventService, CoinEventUpdate, InvalidRequest
 from enkash_coins.api import endpoints
 from enkash_coins.testing import MockTransport
 
@@ -189,9 +189,3 @@ def test_the_id_that_was_checked_is_the_id_that_is_sent(one: str) -> None:
     assert endpoints.get(one).request.path == "/api/v0/enkash-coins/WCC12345"
     assert endpoints.update(CoinEventUpdate(one, amount=1)).request.path == "/api/v0/enkash-coins/WCC12345"
     assert endpoints.balance(one).request.path == "/api/v0/coins/balance?userId=WCC12345"
-
-
-def test_an_allocation_without_an_id_cannot_be_sent() -> None:
-    """The endpoint itself makes no ids: one made there would be another on every attempt."""
-    with pytest.raises(InvalidRequest, match=r"^request_id: None"):
-        endpoints.allocate(CoinAllocation(company_id="C", event="E", user_id="U"), replay=False)

@@ -191,7 +191,7 @@ async def test_workers_that_somebody_else_cancels_end_the_stream_with_an_error(*
         async with asyncio.timeout(5):
             with pytest.raises(RuntimeError, match="ended from outside"):
                 await waiting
-        assert not coins._rows.streams
+        assert not coins._client.streams
 
 
 async def test_closing_the_service_ends_its_streams_with_an_error() -> None:

@@ -19,7 +19,7 @@ import orjson
 from enkash_coins import CoinEventService, EnkashError, MemoryGuard
 from enkash_coins.bulk import BadFile, Counts, LedgerFailed, Run, State
 from enkash_coins.sandbox.world import Fields
-from enkash_coins.service import row_calls
+from enkash_coins.service import client_of
 from tests.faults.clients import Client, at_an_event, met, started
 from tests.faults.run_rows import CONFIGS, MAX_CHANGE, Item, allocations, as_sent, updates
 from tests.faults.troubles import LONGEST_DELAY, TIMEOUT
@@ -290,7 +290,7 @@ class Life:
         if session.how != "crashed":
             session.how = self._ended(session, task)
         if session.how == "ended by a full disk":  # that leaves behind what was under way, too
-            self._width = max(self._width, row_calls(one.coins).width)
+            self._width = max(self._width, client_of(one.coins).width)
         if session.how == "finished":
             result = task.result()
         self.done[f"runs simulated: {what}, {session.how}"] += 1
@@ -355,7 +355,7 @@ class Life:
         if task.done():
             return
         session.how = "crashed"
-        self._width = max(self._width, row_calls(one.coins).width)
+        self._width = max(self._width, client_of(one.coins).width)
         if self.allocates and self._view is not None:
             (under_way,) = self._view.execute("SELECT count(*) FROM row WHERE state = 'sent'").fetchone()
             if under_way > self._width:

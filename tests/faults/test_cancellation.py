@@ -15,7 +15,7 @@ from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate, Memo
 from enkash_coins.layers.bearer import Auth
 from enkash_coins.layers.pacing import Pacing
 from enkash_coins.otel import instrument
-from enkash_coins.service import row_calls
+from enkash_coins.service import client_of
 from tests.faults.await_points import Tracer, written
 from tests.faults.cases import Cases, is_full
 from tests.simulator.clock import run_virtual
@@ -30,7 +30,7 @@ TURNS: Final = range(4 if is_full() else 2)  # of the loop, from a task's wait t
 LONGEST_END: Final = 8  # turns of the loop; a stream cancels its workers, which cut off their calls
 # What a call passes on its way; ``transports`` has a test of its own, on real sockets.
 MODULES: Final = (
-    *("service.py", "row_calls.py", "caller.py", "stream.py", "waiting.py", "tokens.py", "login_guard.py", "otel.py"),
+    *("service.py", "client.py", "call.py", "stream.py", "waiting.py", "tokens.py", "guard.py", "otel.py"),
     *("layers/auth.py", "layers/pacing.py"),
 )
 # They stand in the text, and a task can never be found waiting there.
@@ -124,7 +124,7 @@ async def _come_and_go(coins: CoinEventService) -> None:
 SCENARIOS: Final = {
     "update": Scenario(_update),
     "get": Scenario(lambda coins: coins.get(ID)),
-    "row that is read": Scenario(lambda coins: row_calls(coins).get(0, ID)),
+    "row that is read": Scenario(lambda coins: client_of(coins).get(0, ID)),
     "balance": Scenario(lambda coins: coins.balance("EK1")),
     "create": Scenario(_create),
     "allocate": Scenario(_allocate),
@@ -224,8 +224,8 @@ class Trial:
         assert isinstance(coins._transport, Auth)
         pacing = coins._transport._inner
         assert isinstance(pacing, Pacing)
-        assert not coins._rows.streams
-        if coins._rows.caller.is_closed():
+        assert not coins._client.streams
+        if coins._client.caller.is_closed():
             return
         assert (pacing._flow.slots, len(pacing._flow.waiting)) == (SLOTS, 0)
         self.server.most_in_flight = 0

@@ -151,7 +151,7 @@ async def trial(server: Server, scenario: Scenario, tracer: Tracer, when: tuple[
         arrived = server.calls.total() - server.calls["token"]
         for _turn in range(10):
             await asyncio.sleep(0)
-        if coins._rows.caller.is_closed():
+        if coins._client.caller.is_closed():
             return True
         session = wire_of(coins)._session
         if session is not None and auth._login is not None and auth._login.done():

@@ -14,8 +14,8 @@ ID = "WCC00001"
 
 def watched(coins: CoinEventService, told: list[Attempt]) -> CoinEventService:
     """What ``connect(on_attempt=…)`` makes."""
-    options = attrs.evolve(coins._rows.options, on_attempt=told.append)
-    coins._rows = attrs.evolve(coins._rows, options=options)
+    options = attrs.evolve(coins._client.options, on_attempt=told.append)
+    coins._client = attrs.evolve(coins._client, options=options)
     return coins
 
 
