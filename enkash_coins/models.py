@@ -35,12 +35,33 @@ class Configuration(StrEnum):
 
 
 @attrs.frozen
+class CustomConfiguration:
+    """A configuration in the object form, ``{"CUSTOM": custom, **extra}``.
+
+    Two are equal when both fields are. An answer is compared otherwise: it may hold more keys than were set.
+
+    Source: the documented schema types ``configuration`` as an object with a required string ``CUSTOM``.
+
+    Attributes:
+        custom: what stands under the key ``CUSTOM``.
+        extra: all other keys, as JSON values.
+    """
+
+    custom: str
+    extra: Mapping[str, object] = attrs.field(factory=dict, hash=False)  # a mapping has no hash
+
+    def as_dict(self) -> dict[str, object]:
+        """The object itself, ready for JSON."""
+        return {"CUSTOM": self.custom, **self.extra}
+
+
+@attrs.frozen
 class CoinEventConfig:
     """One coin event as the API shows it: which event earns how many coins.
 
     Attributes:
         coin_config_id: the configuration's id.
-        configuration: ``DEFAULT``, ``CUSTOM`` or whatever else the API says.
+        configuration: ``DEFAULT``, ``CUSTOM`` or any other string; a ``CustomConfiguration`` for an object.
         event: the event's name, e.g. ``INVOICE_PAYMENT``.
         amount: coins for one such event.
         company_id: the company, when the answer names it.
@@ -48,7 +69,7 @@ class CoinEventConfig:
     """
 
     coin_config_id: str
-    configuration: str
+    configuration: str | CustomConfiguration
     event: str
     amount: int
     company_id: str | None = None
@@ -56,7 +77,9 @@ class CoinEventConfig:
 
     def as_dict(self) -> dict[str, object]:
         """All fields as a plain dictionary, ready for JSON."""
-        return attrs.asdict(self, recurse=False) | {"extra": dict(self.extra)}
+        kind = self.configuration
+        plain = kind.as_dict() if isinstance(kind, CustomConfiguration) else kind
+        return attrs.asdict(self, recurse=False) | {"configuration": plain, "extra": dict(self.extra)}
 
 
 @attrs.frozen
@@ -68,9 +91,19 @@ class CoinEventUpdate:
 
     coin_config_id: str
     amount: int | Unset = attrs.field(default=UNSET, kw_only=True)
-    configuration: str | Unset = attrs.field(default=UNSET, kw_only=True)
+    configuration: str | CustomConfiguration | Unset = attrs.field(default=UNSET, kw_only=True)
     company_id: str | Unset = attrs.field(default=UNSET, kw_only=True)
     event: str | Unset = attrs.field(default=UNSET, kw_only=True)
+
+
+@attrs.frozen(kw_only=True)
+class CoinEventCreation:
+    """One row for ``create_many``: a new configuration."""
+
+    company_id: str
+    event: str
+    amount: int
+    configuration: str | CustomConfiguration
 
 
 @attrs.frozen(kw_only=True)

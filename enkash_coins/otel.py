@@ -34,13 +34,6 @@ _SCHEMA = "https://opentelemetry.io/schemas/1.37.0"
 # Seconds, as the conventions say.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 _SERVER = ("server.address", "server.port")
-_TEMPLATES = {
-    "get": "/api/v0/enkash-coins/{coinConfigId}",
-    "update": "/api/v0/enkash-coins/{coinConfigId}",
-    "create": "/api/v0/enkash-coins/create-coins-config",
-    "allocate": "/api/v0/enkash-coins/allocate-coin",
-    "balance": "/api/v0/coins/balance",
-}
 
 
 def instrument(
@@ -78,7 +71,7 @@ def _traced(inner: Call, tracer: Tracer, duration: Histogram, server: _Attribute
         endpoint: Endpoint[T], options: CallOptions, /, *, patient: bool = False
     ) -> Success[T] | EnkashError:
         operation, method = endpoint.request.operation, endpoint.request.method
-        template = _TEMPLATES[operation]
+        template = endpoint.template
         attributes: _Attributes = {"http.request.method": method, "url.template": template, **server}
 
         def told(attempt: Attempt) -> None:

@@ -24,7 +24,9 @@ from enkash_coins.models import (
     Attempt,
     CoinAllocation,
     CoinEventConfig,
+    CoinEventCreation,
     CoinEventUpdate,
+    CustomConfiguration,
     Unset,
 )
 from enkash_coins.secret import Secret
@@ -177,14 +179,14 @@ class CoinEventService:
 
     async def get(self, coin_config_id: str) -> CoinEventConfig:
         """Read one configuration."""
-        return await self._config(endpoints.get(coin_config_id), coin_config_id)
+        return await self._value(endpoints.get(coin_config_id))
 
     async def update(
         self,
         coin_config_id: str,
         *,
         amount: int | Unset = UNSET,
-        configuration: str | Unset = UNSET,
+        configuration: str | CustomConfiguration | Unset = UNSET,
         company_id: str | Unset = UNSET,
         event: str | Unset = UNSET,
     ) -> CoinEventConfig:
@@ -192,17 +194,20 @@ class CoinEventService:
 
         Args:
             amount: coins for one such event; ``0`` is sent.
-            configuration: ``Configuration.DEFAULT``, ``Configuration.CUSTOM`` or any other string.
+            configuration: ``Configuration.DEFAULT``, ``Configuration.CUSTOM`` or any other string, or a
+                ``CustomConfiguration``.
         """
         change = CoinEventUpdate(
             coin_config_id, amount=amount, configuration=configuration, company_id=company_id, event=event
         )
-        return await self._config(endpoints.update(change), coin_config_id)
+        return await self._value(endpoints.update(change))
 
-    async def create(self, *, company_id: str, event: str, amount: int, configuration: str) -> CoinEventConfig:
+    async def create(
+        self, *, company_id: str, event: str, amount: int, configuration: str | CustomConfiguration
+    ) -> CoinEventConfig:
         """Make a new configuration. In doubt it is not sent again: a repeat could make a second one."""
-        endpoint = endpoints.create(company_id=company_id, event=event, amount=amount, configuration=configuration)
-        return await self._value(endpoint)
+        creation = CoinEventCreation(company_id=company_id, event=event, amount=amount, configuration=configuration)
+        return await self._value(endpoints.create(creation))
 
     async def allocate(
         self, *, company_id: str, event: str, user_id: str, request_id: str | None = None, replay: bool = False
@@ -256,15 +261,11 @@ class CoinEventService:
         finally:
             await self._transport.aclose()
 
-    async def _config(self, endpoint: Endpoint[CoinEventConfig], asked: str) -> CoinEventConfig:
-        config = await self._value(endpoint)
-        self._client.compare_ids(asked, config)
-        return config
-
     async def _value(self, endpoint: Endpoint[T]) -> T:
         called = await self._client.call(endpoint, self._client.options)
         if isinstance(called, EnkashError):
             raise called
+        self._client.compare_ids(endpoint, called.value)
         return called.value
 
 

@@ -13,7 +13,7 @@ import orjson
 from cattrs import Converter, transform_error
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from enkash_coins.models import CoinEventConfig, CoinEventUpdate
+from enkash_coins.models import CoinEventConfig, CoinEventUpdate, CustomConfiguration
 
 _KNOWN_KEYS = frozenset({"coinConfigId", "configuration", "event", "amount", "companyId"})
 
@@ -38,11 +38,22 @@ def _optional_str(value: object, _: object) -> str | None:
     return None if value is None else _strict_str(value, str)
 
 
+def _configuration(value: object, _: object) -> str | CustomConfiguration:
+    if type(value) is not dict:
+        return _strict_str(value, str)
+    custom = value.get("CUSTOM")
+    if type(custom) is not str:
+        raise TypeError("has no string CUSTOM")
+    return CustomConfiguration(custom, {key: value[key] for key in value if key != "CUSTOM"})
+
+
 def _make_converter() -> Converter:
     converter = Converter()
     converter.register_structure_hook(int, _strict_int)
     converter.register_structure_hook(str, _strict_str)
     converter.register_structure_hook(str | None, _optional_str)
+    converter.register_structure_hook(str | CustomConfiguration, _configuration)
+    converter.register_unstructure_hook(CustomConfiguration, CustomConfiguration.as_dict)
     known = make_dict_structure_fn(
         CoinEventConfig,
         converter,

@@ -4,6 +4,7 @@ Paths, bodies and answers are those of EnKash's "brand loyalty" pages (Get, Crea
 Allocate Coins to User) and "Point Management" (balance).
 """
 
+import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,14 +16,27 @@ import attrs
 
 from enkash_coins.api.answers import malformed, read_payload
 from enkash_coins.api.codec import Unreadable, dumps, read_config, update_body
+from enkash_coins.api.comparison import differences
 from enkash_coins.display import shown
 from enkash_coins.errors import InvalidRequest
-from enkash_coins.models import UNSET, AllocationReceipt, CoinAllocation, CoinEventConfig, CoinEventUpdate
+from enkash_coins.models import (
+    UNSET,
+    AllocationReceipt,
+    CoinAllocation,
+    CoinEventConfig,
+    CoinEventCreation,
+    CoinEventUpdate,
+    CustomConfiguration,
+)
 from enkash_coins.transport import Request, Response
 
 T = TypeVar("T")
 
-_CONFIGS = "/api/v0/enkash-coins"
+_CONFIGS: Final = "/api/v0/enkash-coins"
+_ONE_CONFIG: Final = f"{_CONFIGS}/{{coinConfigId}}"
+_CREATE: Final = f"{_CONFIGS}/create-coins-config"
+_ALLOCATE: Final = f"{_CONFIGS}/allocate-coin"
+_BALANCE: Final = "/api/v0/coins/balance"
 _JSON: Final = {"Content-Type": "application/json"}
 # Refused, not quoted: even a quoted ".." climbs out of the path in some servers.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -34,16 +48,24 @@ _AMOUNT_LIMIT = 2**63
 
 @attrs.define
 class Endpoint(Generic[T]):
-    """One call: the request to send, and how to read what comes back.
+    """One call, of one item: all that its caller needs to know of the operation.
 
     Attributes:
+        template: the path without ids and query, for telemetry.
         read: the answer's value; raises the typed error for anything that is not a success.
+        about: what the call is about, in words, for errors.
+        coin_config_id: the configuration that it reads or changes; an answer that names another is worth a warning.
         request_id: an allocation's own id, shown on its errors.
+        compare: what a success shows otherwise than asked for, in words; empty if nothing.
     """
 
     request: Request
+    template: str
     read: Callable[[Response], T]
+    about: str
+    coin_config_id: str | None = None
     request_id: str | None = None
+    compare: Callable[[T], str] | None = None
 
 
 @contextmanager
@@ -79,6 +101,22 @@ def _check_amount(name: str, value: object) -> int:
     return value
 
 
+def _check_configuration(value: object) -> object:
+    if not isinstance(value, CustomConfiguration):
+        return _check_name("configuration", value)
+    _check_name("configuration", value.custom)
+    try:
+        ours = "CUSTOM" not in value.extra and all(type(key) is str for key in value.extra)
+        json.dumps(value.as_dict(), allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        ours = False
+    if not ours:
+        raise InvalidRequest(
+            f"configuration: {shown(value.extra)} is no extra of a CustomConfiguration (JSON, no CUSTOM)"
+        )
+    return value.as_dict()
+
+
 def check_update(update: CoinEventUpdate) -> str:
     """The id to send the update to; raises ``InvalidRequest`` naming the first field that could not be sent."""
     if type(update) is not CoinEventUpdate:
@@ -87,7 +125,7 @@ def check_update(update: CoinEventUpdate) -> str:
     if update.amount is not UNSET:
         _check_amount("amount", update.amount)
     if update.configuration is not UNSET:
-        _check_name("configuration", update.configuration)
+        _check_configuration(update.configuration)
     if update.company_id is not UNSET:
         _check_id("company_id", update.company_id)
     if update.event is not UNSET:
@@ -112,33 +150,39 @@ _read_get, _read_update, _read_create = partial(_read, "get"), partial(_read, "u
 @_of("get")
 def get(coin_config_id: str) -> Endpoint[CoinEventConfig]:
     """Read one configuration."""
-    path = f"{_CONFIGS}/{_check_id('coin_config_id', coin_config_id)}"
-    return Endpoint(Request("GET", path, {}, b"", "get", replayable=True), _read_get)
+    id_ = _check_id("coin_config_id", coin_config_id)
+    request = Request("GET", f"{_CONFIGS}/{id_}", {}, b"", "get", replayable=True)
+    return Endpoint(request, _ONE_CONFIG, _read_get, id_, id_)
 
 
 def update(change: CoinEventUpdate) -> Endpoint[CoinEventConfig]:
     """Set fields of one configuration; sets absolute values, so it may be sent again."""
     try:  # and not @_of, which would cost every row of a stream
-        path = f"{_CONFIGS}/{check_update(change)}"
+        id_ = check_update(change)
     except InvalidRequest as error:
         error.operation = "update"
         raise
-    return Endpoint(Request("PATCH", path, _JSON, update_body(change), "update", replayable=True), _read_update)
+    request = Request("PATCH", f"{_CONFIGS}/{id_}", _JSON, update_body(change), "update", replayable=True)
+    return Endpoint(request, _ONE_CONFIG, _read_update, id_, id_, compare=partial(differences, change))
 
 
 @_of("create")
-def create(*, company_id: str, event: str, amount: int, configuration: str) -> Endpoint[CoinEventConfig]:
+def create(creation: CoinEventCreation) -> Endpoint[CoinEventConfig]:
     """Make a new configuration; a repeat could make a second one, so it is not sent again in doubt."""
+    if type(creation) is not CoinEventCreation:
+        raise InvalidRequest(f"{shown(creation)} is not a CoinEventCreation")
+    company = _check_id("company_id", creation.company_id)
+    event = _check_name("event", creation.event)
     body = dumps(
         {
-            "configuration": _check_name("configuration", configuration),
-            "companyId": _check_id("company_id", company_id),
-            "event": _check_name("event", event),
-            "amount": _check_amount("amount", amount),
+            "configuration": _check_configuration(creation.configuration),
+            "companyId": company,
+            "event": event,
+            "amount": _check_amount("amount", creation.amount),
         }
     )
-    request = Request("POST", f"{_CONFIGS}/create-coins-config", _JSON, body, "create", replayable=False)
-    return Endpoint(request, _read_create)
+    request = Request("POST", _CREATE, _JSON, body, "create", replayable=False)
+    return Endpoint(request, _CREATE, _read_create, f"{event} for {company}", compare=partial(differences, creation))
 
 
 @_of("allocate")
@@ -154,17 +198,13 @@ def allocate(allocation: CoinAllocation, *, replay: bool) -> Endpoint[Allocation
     given = allocation.request_id
     request_id = str(uuid.uuid4()) if given is None else _check_id("request_id", given)
     try:
-        body = dumps(
-            {
-                "companyId": _check_id("company_id", allocation.company_id),
-                "event": _check_name("event", allocation.event),
-                "requestId": request_id,
-                "userId": _check_id("user_id", allocation.user_id),
-            }
-        )
+        company = _check_id("company_id", allocation.company_id)
+        event = _check_name("event", allocation.event)
+        user = _check_id("user_id", allocation.user_id)
     except InvalidRequest as error:
         error.request_id = request_id
         raise
+    body = dumps({"companyId": company, "event": event, "requestId": request_id, "userId": user})
 
     def read(response: Response) -> AllocationReceipt:
         message = read_payload(response, "allocate")
@@ -172,8 +212,8 @@ def allocate(allocation: CoinAllocation, *, replay: bool) -> Endpoint[Allocation
             raise malformed(response, "allocate", "has a payload that is not a string")
         return AllocationReceipt(request_id, message)
 
-    request = Request("POST", f"{_CONFIGS}/allocate-coin", _JSON, body, "allocate", replayable=replay)
-    return Endpoint(request, read, request_id)
+    request = Request("POST", _ALLOCATE, _JSON, body, "allocate", replayable=replay)
+    return Endpoint(request, _ALLOCATE, read, f"{event} to {user}", request_id=request_id)
 
 
 def _read_balance(response: Response) -> int:
@@ -186,5 +226,6 @@ def _read_balance(response: Response) -> int:
 @_of("balance")
 def balance(user_id: str) -> Endpoint[int]:
     """Read a user's coins."""
-    path = f"/api/v0/coins/balance?userId={_check_id('user_id', user_id)}"
-    return Endpoint(Request("GET", path, {}, b"", "balance", replayable=True), _read_balance)
+    user = _check_id("user_id", user_id)
+    request = Request("GET", f"{_BALANCE}?userId={user}", {}, b"", "balance", replayable=True)
+    return Endpoint(request, _BALANCE, _read_balance, user)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import Any
 
 from enkash_coins.bulk.crew import OF_THE_HOST, Crew
 from enkash_coins.bulk.ledger import readings, views
@@ -13,7 +14,7 @@ from enkash_coins.bulk.state import State
 from enkash_coins.bulk.writer import Work
 from enkash_coins.display import cut
 from enkash_coins.errors import NotFound
-from enkash_coins.models import CoinEventConfig, Outcome, OutcomeStatus
+from enkash_coins.models import CoinEventConfig, CustomConfiguration, Outcome, OutcomeStatus
 
 Found = Callable[[str, Values], Work[Counts | None]]
 
@@ -88,4 +89,7 @@ def is_no(outcome: Outcome[str, CoinEventConfig]) -> bool:
 
 def seen(config: CoinEventConfig) -> Values:
     """What of a configuration can be read back."""
-    return {"amount": config.amount, "configuration": config.configuration, "event": config.event}
+    configuration: Any = config.configuration
+    if isinstance(configuration, CustomConfiguration):
+        configuration = configuration.as_dict()  # kept as JSON, and never equal to a string
+    return {"amount": config.amount, "configuration": configuration, "event": config.event}

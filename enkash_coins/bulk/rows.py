@@ -14,7 +14,7 @@ from enkash_coins.api import endpoints
 from enkash_coins.bulk.forms import BadRow, Cells, csv_rows, json_rows, named, quoted
 from enkash_coins.bulk.source import BadFile, Source
 from enkash_coins.errors import InvalidRequest
-from enkash_coins.models import CoinAllocation, CoinEventUpdate
+from enkash_coins.models import CoinAllocation, CoinEventUpdate, CustomConfiguration
 
 Item = CoinEventUpdate | CoinAllocation
 #: What a row sets, by the fields' names; of the type that the field has.
@@ -60,7 +60,7 @@ def _camel_case(name: str) -> str:
     return first + "".join(map(str.capitalize, others))
 
 
-UPDATES: Final = Kind("update", "coin_config_id", CoinEventUpdate, endpoints.check_update)
+UPDATES: Final = Kind("update", "coin_config_id", CoinEventUpdate, endpoints.update)
 ALLOCATIONS: Final = Kind("allocation", "request_id", CoinAllocation, partial(endpoints.allocate, replay=False))
 KINDS: Final = {kind.name: kind for kind in (UPDATES, ALLOCATIONS)}
 
@@ -166,6 +166,8 @@ def row_of(item: Item, index: int, kind: Kind) -> Row:
 def _checked(kind: Kind, line: int, values: dict[str, Any]) -> Row:
     given = kind.key in values
     values.setdefault(kind.key, str(uuid.uuid4()))
+    if isinstance(values.get("configuration"), CustomConfiguration):
+        raise InvalidRequest("configuration: a run takes a string only")
     kind.check(kind.item(**values))
     return Row(line, values.pop(kind.key), values, given)
 

@@ -10,7 +10,7 @@ import attrs
 from enkash_coins.api import endpoints
 from enkash_coins.api.endpoints import Endpoint
 from enkash_coins.calls.call import Call, Caller, CallOptions, Success
-from enkash_coins.calls.outcomes import outcome_of, refused, update_outcome
+from enkash_coins.calls.outcomes import outcome_of, refused
 from enkash_coins.calls.stream import OutcomeStream
 from enkash_coins.display import cut
 from enkash_coins.errors import InvalidRequest
@@ -80,14 +80,7 @@ class Client:
 
     async def update(self, index: int, row: CoinEventUpdate) -> Outcome[CoinEventUpdate, CoinEventConfig]:
         """Change one configuration."""
-        try:
-            endpoint = endpoints.update(row)
-        except InvalidRequest as error:
-            return refused(index, row, error)
-        called = await self.call(endpoint, self.options, patient=True)
-        if isinstance(called, Success):
-            self.compare_ids(row.coin_config_id, called.value)
-        return update_outcome(index, row, called)
+        return await self.outcome(index, row, endpoints.update)
 
     async def allocate(
         self, index: int, row: CoinAllocation, *, replay: bool = False
@@ -101,12 +94,21 @@ class Client:
             endpoint = ask(item)
         except InvalidRequest as error:
             return refused(index, item, error)
-        return outcome_of(index, item, await self.call(endpoint, self.options, patient=True))
+        called = await self.call(endpoint, self.options, patient=True)
+        if isinstance(called, Success):
+            self.compare_ids(endpoint, called.value)
+        return outcome_of(index, item, endpoint, called)
 
-    def compare_ids(self, asked: str, config: CoinEventConfig) -> None:
+    def compare_ids(self, endpoint: Endpoint[Result], answered: Result) -> None:
         """Warn, once for each client, of an answer that names another id than the one asked for."""
         # The documented example itself does, so this is never an error.
-        if config.coin_config_id != asked and not self.caller.warned_of_other_id:
+        asked = endpoint.coin_config_id
+        if (
+            asked is not None
+            and isinstance(answered, CoinEventConfig)
+            and answered.coin_config_id != asked
+            and not self.caller.warned_of_other_id
+        ):
             self.caller.warned_of_other_id = True
-            answered = cut(config.coin_config_id)
-            _log.warning("asked for %s, the answer names %s; further differences are not logged", asked, answered)
+            named = cut(answered.coin_config_id)
+            _log.warning("asked for %s, the answer names %s; further differences are not logged", asked, named)

@@ -164,7 +164,7 @@ def test_values_of_any_depth_end_in_one_line(tmp_path: Path) -> None:
     for depth in range(900, 1000):
         path.write_text('{"coin_config_id": "A", "event": ' + "[" * depth + "]" * depth + "}", encoding="utf-8")
         (problem,) = problems(path)
-        assert "is nested too deeply" in problem or "column event: [[[" in problem
+        assert "is nested too deeply" in problem or "column event: " in problem
 
 
 @pytest.mark.parametrize(

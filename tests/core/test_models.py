@@ -13,8 +13,10 @@ from enkash_coins import (
     AllocationReceipt,
     CoinAllocation,
     CoinEventConfig,
+    CoinEventCreation,
     CoinEventUpdate,
     Configuration,
+    CustomConfiguration,
     EnkashError,
     NotFound,
     Outcome,
@@ -29,6 +31,8 @@ CONFIG = CoinEventConfig("WCC12345", "DEFAULT", "INVOICE_PAYMENT", 10, "CEK1", {
 VALUES = {
     "CoinEventConfig": CONFIG,
     "CoinEventUpdate": CoinEventUpdate("WCC12345", amount=0),
+    "CoinEventCreation": CoinEventCreation(company_id="CEK1", event="E", amount=6, configuration="DEFAULT"),
+    "CustomConfiguration": CustomConfiguration("x", {"since": [1]}),
     "CoinAllocation": CoinAllocation(company_id="CEK1", event="REFERRAL_EVENT", user_id="EK1"),
     "AllocationReceipt": AllocationReceipt("order-7", "Successfully allocated enkash Coins"),
     "Outcome": Outcome(0, "row", OutcomeStatus.APPLIED, CONFIG, None, 1),
@@ -97,6 +101,21 @@ def test_as_dict_is_ready_for_json() -> None:
     assert isinstance(extra, dict)
     extra.clear()
     assert CONFIG.extra == {"new": [1]}
+
+
+def test_a_custom_configuration_is_no_string() -> None:
+    """It equals one of its own kind with the same keys, has a hash, and is ready for JSON."""
+    custom = CustomConfiguration("x", {"since": [1]})
+    assert custom == CustomConfiguration("x", {"since": [1]})
+    assert custom != CustomConfiguration("x")
+    others: list[object] = ["x", "CUSTOM", custom.as_dict()]
+    assert custom not in others
+    assert len({custom, CustomConfiguration("x", {"since": [1]})}) == 1
+    assert custom.as_dict() == {"CUSTOM": "x", "since": [1]}
+    assert json.loads(json.dumps(attrs.evolve(CONFIG, configuration=custom).as_dict()))["configuration"] == {
+        "CUSTOM": "x",
+        "since": [1],
+    }
 
 
 @pytest.mark.parametrize("way", COPIES)

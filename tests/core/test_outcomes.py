@@ -8,15 +8,19 @@ import pytest
 from enkash_coins import (
     UNSET,
     CoinEventConfig,
+    CoinEventCreation,
     CoinEventUpdate,
     Configuration,
+    CustomConfiguration,
     EnkashError,
     Outcome,
     OutcomeStatus,
     errors,
 )
+from enkash_coins.api import endpoints
+from enkash_coins.api.comparison import differences, holds
 from enkash_coins.calls.call import Success
-from enkash_coins.calls.outcomes import differences, outcome_of, refused, status_of, update_outcome
+from enkash_coins.calls.outcomes import outcome_of, refused, status_of
 
 # Error, and what it means for a row when the write certainly was not applied. In doubt every one is "unknown".
 MEANINGS = {
@@ -71,6 +75,9 @@ def test_a_failed_login_means_not_sent(name: str) -> None:
 
 
 ROW = CoinEventUpdate("WCC1", amount=10, configuration="DEFAULT", event="E", company_id="CEK1")
+CREATION = CoinEventCreation(company_id="CEK1", event="E", amount=10, configuration="DEFAULT")
+CUSTOM = CustomConfiguration("x", {"since": True})
+ASKED = endpoints.update(ROW)
 SHOWN = CoinEventConfig("WCC1", "DEFAULT", "E", 10, "CEK1")
 
 
@@ -95,6 +102,34 @@ SHOWN = CoinEventConfig("WCC1", "DEFAULT", "E", 10, "CEK1")
             "configuration 'DEFAULT' instead of 'CUSTOM'",
         ),
         (ROW, attrs.evolve(SHOWN, event="e"), "event 'e' instead of 'E'"),
+        (CREATION, attrs.evolve(SHOWN, coin_config_id="WCC2"), ""),
+        (CREATION, attrs.evolve(SHOWN, amount=11), "amount 11 instead of 10"),
+        (attrs.evolve(ROW, configuration=CUSTOM), attrs.evolve(SHOWN, configuration=CUSTOM), ""),
+        (
+            attrs.evolve(ROW, configuration=CUSTOM),
+            attrs.evolve(SHOWN, configuration=attrs.evolve(CUSTOM, extra={"more": 0, **CUSTOM.extra})),
+            "",
+        ),
+        (
+            attrs.evolve(ROW, configuration=CUSTOM),
+            attrs.evolve(SHOWN, configuration=CustomConfiguration("x", {"since": 1})),
+            'configuration {"CUSTOM": "x", "since": 1} instead of {"CUSTOM": "x", "since": true}',
+        ),
+        (
+            attrs.evolve(ROW, configuration=CUSTOM),
+            attrs.evolve(SHOWN, configuration=CustomConfiguration("x")),
+            'configuration {"CUSTOM": "x"} instead of {"CUSTOM": "x", "since": true}',
+        ),
+        (
+            attrs.evolve(ROW, configuration=CustomConfiguration("x")),
+            attrs.evolve(SHOWN, configuration="x"),
+            'configuration \'x\' instead of {"CUSTOM": "x"}',
+        ),
+        (
+            attrs.evolve(ROW, configuration="CUSTOM"),
+            attrs.evolve(SHOWN, configuration=CustomConfiguration("x")),
+            'configuration {"CUSTOM": "x"} instead of \'CUSTOM\'',
+        ),
         (
             ROW,
             CoinEventConfig("WCC1", "X", "Y", -1),
@@ -102,19 +137,31 @@ SHOWN = CoinEventConfig("WCC1", "DEFAULT", "E", 10, "CEK1")
         ),
     ],
 )
-def test_an_answer_is_compared_with_what_was_asked(asked: CoinEventUpdate, shown: CoinEventConfig, found: str) -> None:
+def test_an_answer_is_compared_with_what_was_asked(
+    asked: CoinEventUpdate | CoinEventCreation, shown: CoinEventConfig, found: str
+) -> None:
     """Only what was set is compared; the id and the company are not, because the documents' own example differs."""
     assert differences(asked, shown) == found
+
+
+def test_values_of_a_model_and_json_are_compared_alike() -> None:
+    """A run keeps what it has found as JSON."""
+    found = {"CUSTOM": "x", "since": True, "more": [1]}
+    assert holds(found, CUSTOM)
+    assert holds(found, CUSTOM.as_dict())
+    assert not holds(CUSTOM, found)
+    assert not holds(found, "x")
+    assert holds(10, 10)
 
 
 def test_a_mismatch_is_told_in_the_outcome() -> None:
     """Success with other values is neither hidden nor a failure: result and error are both there, and it is not ok."""
     shown = attrs.evolve(SHOWN, amount=11)
-    outcome = update_outcome(7, ROW, Success(shown, 2, late_risk=True))
+    outcome = outcome_of(7, ROW, ASKED, Success(shown, 2, late_risk=True))
     assert (outcome.index, outcome.item, outcome.status) == (7, ROW, OutcomeStatus.MISMATCHED)
     assert (outcome.result, outcome.attempts, outcome.late_risk, outcome.ok) == (shown, 2, True, False)
     assert outcome.error is not None
-    assert str(outcome.error) == "the update of WCC1 was answered with success, but shows amount 11 instead of 10"
+    assert str(outcome.error) == "update of WCC1: the answer says success, but shows amount 11 instead of 10"
     assert (outcome.error.operation, outcome.error.attempts, outcome.error.maybe_applied) == ("update", 2, True)
     with pytest.raises(EnkashError, match="amount 11 instead of 10"):
         outcome.unwrap()
@@ -123,7 +170,7 @@ def test_a_mismatch_is_told_in_the_outcome() -> None:
 def test_a_mismatch_repeats_no_more_remote_text_than_other_errors() -> None:
     """A server's eight megabytes of an event's name are cut to 512 characters, and made harmless."""
     shown = attrs.evolve(SHOWN, event="x" * 8_000_000, configuration="\x1b[31m\u202e\n" + "y" * 1000)
-    error = update_outcome(0, ROW, Success(shown, 1, late_risk=False)).error
+    error = outcome_of(0, ROW, ASKED, Success(shown, 1, late_risk=False)).error
     assert error is not None
     assert len(str(error)) < 1300
     assert str(error).isprintable()
@@ -131,19 +178,16 @@ def test_a_mismatch_repeats_no_more_remote_text_than_other_errors() -> None:
 
 def test_a_success_is_applied() -> None:
     """With its result, its tries, and the risk that an earlier one still arrives."""
-    for outcome in (
-        update_outcome(0, ROW, Success(SHOWN, 3, late_risk=True)),
-        outcome_of(0, ROW, Success(SHOWN, 3, True)),
-    ):
-        assert (outcome.status, outcome.result, outcome.error) == (OutcomeStatus.APPLIED, SHOWN, None)
-        assert (outcome.attempts, outcome.late_risk, outcome.ok) == (3, True, True)
+    outcome = outcome_of(0, ROW, ASKED, Success(SHOWN, 3, late_risk=True))
+    assert (outcome.status, outcome.result, outcome.error) == (OutcomeStatus.APPLIED, SHOWN, None)
+    assert (outcome.attempts, outcome.late_risk, outcome.ok) == (3, True, True)
 
 
 @pytest.mark.parametrize("maybe_applied", [True, False])
 def test_a_failure_is_kept_with_its_row(maybe_applied: bool) -> None:
     """The error itself, its tries, and whether it may still take effect."""
     error = errors.ServerError("503", status=503, attempts=4, maybe_applied=maybe_applied)
-    outcome = update_outcome(3, ROW, error)
+    outcome = outcome_of(3, ROW, ASKED, error)
     assert outcome.status == ("unknown" if maybe_applied else "rejected")
     assert (outcome.index, outcome.item, outcome.result) == (3, ROW, None)
     assert (outcome.error, outcome.attempts, outcome.late_risk) == (error, 4, maybe_applied)

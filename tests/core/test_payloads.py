@@ -12,7 +12,9 @@ from enkash_coins import (
     AllocationReceipt,
     CoinAllocation,
     CoinEventConfig,
+    CoinEventCreation,
     CoinEventUpdate,
+    CustomConfiguration,
     EnkashError,
     MalformedResponse,
     Response,
@@ -25,7 +27,7 @@ GIFT = CoinAllocation(company_id="CEK1", event="REFERRAL_EVENT", user_id="EK1", 
 READERS: dict[str, Callable[[Response], object]] = {
     "get": endpoints.get("WCC12345").read,
     "update": endpoints.update(CoinEventUpdate("WCC12345", amount=10)).read,
-    "create": endpoints.create(company_id="C", event="E", amount=1, configuration="D").read,
+    "create": endpoints.create(CoinEventCreation(company_id="C", event="E", amount=1, configuration="D")).read,
     "allocate": endpoints.allocate(GIFT, replay=False).read,
     "balance": endpoints.balance("EK1").read,
 }
@@ -54,7 +56,7 @@ NO_INTEGER = {
     "list": [10],
     "object": {},
 }
-NO_STRING = {"int": 10, "float": 1.5, "true": True, "null": None, "list": ["DEFAULT"], "object": {"CUSTOM": "CUSTOM"}}
+NO_STRING: dict[str, object] = {"int": 10, "float": 1.5, "true": True, "null": None, "list": ["DEFAULT"], "object": {}}
 
 
 def reason(operation: str, payload: object) -> str:
@@ -148,7 +150,9 @@ def test_an_amount_is_an_integer_and_nothing_like_it(operation: str, kind: str) 
 def test_text_is_a_string_and_nothing_like_it(key: str, kind: str) -> None:
     """Nothing is turned into text; only the company may be null."""
     payload = PAYLOAD | {key: NO_STRING[kind]}
-    if (key, kind) == ("companyId", "null"):
+    if (key, kind) == ("configuration", "object"):
+        assert "payload.configuration has no string CUSTOM" in reason("get", payload)
+    elif (key, kind) == ("companyId", "null"):
         assert READERS["get"](answer(payload)) == CoinEventConfig(*PAYLOAD.values())  # type: ignore[arg-type]  # its four
     else:
         assert f"payload.{FIELDS[key]} is not a string" in reason("get", payload)
@@ -213,6 +217,24 @@ def test_an_unknown_configuration_survives_a_round_trip(word: str) -> None:
     if word:
         request = endpoints.update(CoinEventUpdate("WCC1", configuration=config.configuration)).request
         assert orjson.loads(request.body) == {"configuration": word}
+
+
+@pytest.mark.parametrize("extra", [{}, {"since": [1, None], "more": {"a": 1.5}}], ids=str)
+def test_the_object_form_of_a_configuration_survives_a_round_trip(extra: dict[str, object]) -> None:
+    """The schema's form: read as an object, with all keys, and sent as it was read."""
+    value = {"CUSTOM": "x", **extra}
+    config = READERS["get"](answer(PAYLOAD | {"configuration": value}))
+    assert isinstance(config, CoinEventConfig)
+    assert config.configuration == CustomConfiguration("x", extra)
+    assert config.as_dict()["configuration"] == value
+    request = endpoints.update(CoinEventUpdate("WCC1", configuration=config.configuration)).request
+    assert orjson.loads(request.body) == {"configuration": value}
+
+
+@pytest.mark.parametrize("value", [{"custom": "x"}, {"CUSTOM": 5}, {"CUSTOM": None}], ids=str)
+def test_an_object_without_its_string_is_malformed(value: object) -> None:
+    """``CUSTOM`` is required, and a string."""
+    assert "payload.configuration has no string CUSTOM" in reason("get", PAYLOAD | {"configuration": value})
 
 
 def test_a_known_configuration_equals_its_enumeration() -> None:

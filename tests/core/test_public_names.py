@@ -6,7 +6,7 @@ import pytest
 import enkash_coins
 import enkash_coins.testing
 
-# Every public name. Each one more is a promise: fewer than 45 in all.
+# Every public name. Each one more is a promise: fewer than 50 in all.
 NAMES = [
     "UNSET",
     "AllocationReceipt",
@@ -15,11 +15,13 @@ NAMES = [
     "BadRequest",
     "CoinAllocation",
     "CoinEventConfig",
+    "CoinEventCreation",
     "CoinEventService",
     "CoinEventUpdate",
     "Configuration",
     "Conflict",
     "ConnectError",
+    "CustomConfiguration",
     "Disconnected",
     "EnkashError",
     "FileGuard",
@@ -58,7 +60,7 @@ NAMES = [
 def test_the_public_names_are_these() -> None:
     """A name that comes or goes is a decision, made here."""
     assert sorted(enkash_coins.__all__) == sorted(NAMES)
-    assert len(set(NAMES)) == len(NAMES) < 45
+    assert len(set(NAMES)) == len(NAMES) < 50
 
 
 @pytest.mark.parametrize("name", NAMES)

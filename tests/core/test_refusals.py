@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from enkash_coins import UNSET, CoinEventService, CoinEventUpdate, InvalidRequest
+from enkash_coins import UNSET, CoinEventService, CoinEventUpdate, CustomConfiguration, InvalidRequest
 from enkash_coins.api import endpoints
 from enkash_coins.testing import MockTransport
 
@@ -56,6 +56,22 @@ BAD_NAMES: dict[str, object] = {
     "bool": False,
     "bytes": b"E",
 }
+CONFIGURATION_FIELDS = {field: call for field, call in NAME_FIELDS.items() if field.endswith("configuration")}
+BAD_EXTRAS: list[Any] = [
+    {"CUSTOM": "y"},
+    {1: 2},
+    {"a": float("nan")},
+    {"a": b"x"},
+    {"a": {1}},
+    {"a": "\ud800"},
+    None,
+    [],
+]
+BAD_CONFIGURATIONS: dict[str, object] = {
+    "dict": {"CUSTOM": "x"},
+    "no custom": CustomConfiguration(""),
+    **{f"extra {extra!r}": CustomConfiguration("x", extra) for extra in BAD_EXTRAS},
+}
 AMOUNT_FIELDS: dict[str, Call] = {
     "update: amount": lambda coins, bad: coins.update("WCC1", amount=bad),
     "create: amount": lambda coins, bad: coins.create(company_id="CEK1", event="E", amount=bad, configuration="D"),
@@ -75,7 +91,12 @@ BAD_AMOUNTS: dict[str, object] = {
 }
 REFUSED = {
     f"{field} = {shown}": (field.partition(": ")[2], call, bad)
-    for fields, values in ((ID_FIELDS, BAD_IDS), (NAME_FIELDS, BAD_NAMES), (AMOUNT_FIELDS, BAD_AMOUNTS))
+    for fields, values in (
+        (ID_FIELDS, BAD_IDS),
+        (NAME_FIELDS, BAD_NAMES),
+        (CONFIGURATION_FIELDS, BAD_CONFIGURATIONS),
+        (AMOUNT_FIELDS, BAD_AMOUNTS),
+    )
     for field, call in fields.items()
     for shown, bad in values.items()
     if not (field == "allocate: request_id" and bad is None)  # which asks for a new one
@@ -170,6 +191,8 @@ def test_rows_of_another_type_are_refused(row: Any) -> None:  # noqa: ANN401  # 
         endpoints.update(row)
     with pytest.raises(InvalidRequest, match="is not a CoinAllocation"):
         endpoints.allocate(row, replay=False)
+    with pytest.raises(InvalidRequest, match="is not a CoinEventCreation"):
+        endpoints.create(row)
 
 
 class _Ids(str, enum.Enum):  # noqa: UP042  # the older kind, whose format() is its name

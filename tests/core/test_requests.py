@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from enkash_coins import (
     CoinAllocation,
+    CoinEventCreation,
     CoinEventService,
     CoinEventUpdate,
     Configuration,
     ConnectError,
+    CustomConfiguration,
     InvalidRequest,
     Request,
     RetryPolicy,
@@ -27,7 +29,7 @@ CREATE = b'{"configuration":"DEFAULT","companyId":"CEK1","event":"MEAL_CARD_PAYM
 ALLOCATE = b'{"companyId":"CEK1","event":"REFERRAL_EVENT","requestId":"order-7","userId":"EK1"}'
 
 
-def update(**fields: int | str) -> Request:
+def update(**fields: int | str | CustomConfiguration) -> Request:
     """The request of an update."""
     make: Callable[..., CoinEventUpdate] = CoinEventUpdate
     return endpoints.update(make("WCC12345", **fields)).request
@@ -35,7 +37,9 @@ def update(**fields: int | str) -> Request:
 
 def create(*, event: str = "MEAL_CARD_PAYMENT", amount: int = 6, configuration: str = "DEFAULT") -> Request:
     """The request of a creation."""
-    return endpoints.create(company_id="CEK1", event=event, amount=amount, configuration=configuration).request
+    return endpoints.create(
+        CoinEventCreation(company_id="CEK1", event=event, amount=amount, configuration=configuration)
+    ).request
 
 
 ONE = "/api/v0/enkash-coins/WCC12345"
@@ -81,6 +85,11 @@ def test_each_operation_asks_as_documented(request_: Request, expected: Request)
         ({"company_id": "CEK1"}, b'{"companyId":"CEK1"}'),
         ({"configuration": Configuration.CUSTOM}, b'{"configuration":"CUSTOM"}'),
         ({"configuration": "WEEKEND"}, b'{"configuration":"WEEKEND"}'),
+        ({"configuration": CustomConfiguration("x")}, b'{"configuration":{"CUSTOM":"x"}}'),
+        (
+            {"configuration": CustomConfiguration("x", {"since": [1, None, {"a": True}]})},
+            b'{"configuration":{"CUSTOM":"x","since":[1,null,{"a":true}]}}',
+        ),
         ({"event": 'a"b\\c'}, b'{"event":"a\\"b\\\\c"}'),
         ({"event": "छूट 10 %"}, '{"event":"छूट 10 %"}'.encode()),
         (
@@ -90,7 +99,9 @@ def test_each_operation_asks_as_documented(request_: Request, expected: Request)
     ],
     ids=str,
 )
-def test_an_update_sends_what_is_set_and_nothing_else(fields: dict[str, int | str], body: bytes) -> None:
+def test_an_update_sends_what_is_set_and_nothing_else(
+    fields: dict[str, int | str | CustomConfiguration], body: bytes
+) -> None:
     """Zero is sent, what is left out is not; the order of keys does not depend on the caller's."""
     assert update(**fields).body == body
 

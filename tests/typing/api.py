@@ -15,6 +15,7 @@ from enkash_coins import (
     CoinEventService,
     CoinEventUpdate,
     Configuration,
+    CustomConfiguration,
     EnkashError,
     InvalidRequest,
     LoginSuspended,
@@ -59,7 +60,7 @@ async def verbs(coins: CoinEventService) -> None:
 async def values(config: CoinEventConfig, receipt: AllocationReceipt, row: CoinEventUpdate) -> None:
     """Fields have their documented types."""
     assert_type(config.coin_config_id, str)
-    assert_type(config.configuration, str)
+    assert_type(config.configuration, str | CustomConfiguration)
     assert_type(config.event, str)
     assert_type(config.amount, int)
     assert_type(config.company_id, str | None)
