@@ -32,6 +32,7 @@ from enkash_coins.errors import (
     UnexpectedRedirect,
     UnprocessableEntity,
 )
+from enkash_coins.layers.encryption import PayloadEncryption
 from enkash_coins.models import (
     UNSET,
     AllocationReceipt,
@@ -78,6 +79,7 @@ __all__ = [
     "OutcomeStatus",
     "OutcomeStream",
     "PasswordGrant",
+    "PayloadEncryption",
     "PreconditionFailed",
     "RateLimited",
     "Request",

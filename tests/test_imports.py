@@ -53,6 +53,7 @@ FOREIGN: dict[str, set[str] | None] = {
     "aiohttp.web": {"sandbox"},
     "backoff": {"calls.retry"},
     "cattrs": {"api.codec"},
+    "cryptography": {"layers.encryption", "sandbox"},
     "cyclopts": {"cli"},
     "opentelemetry": {"otel"},
     "pytest": {"pytest_plugin"},
@@ -63,6 +64,7 @@ FOREIGN: dict[str, set[str] | None] = {
 # What `import enkash_coins` must not bring along: extras, and what only tests and the command need.
 NOT_AT_IMPORT = (
     "aiohttp.web",
+    "cryptography",
     "cyclopts",
     "rich",
     "opentelemetry",

@@ -37,6 +37,7 @@ NAMES = [
     "OutcomeStatus",
     "OutcomeStream",
     "PasswordGrant",
+    "PayloadEncryption",
     "PreconditionFailed",
     "RateLimited",
     "Request",
