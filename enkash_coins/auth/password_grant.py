@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from enkash_coins.auth.guard import LoginGuard, LoginHistory, LoginResult, MemoryGuard, admit, lift, settle
 from enkash_coins.auth.token_answers import login_result, read_token
-from enkash_coins.auth.tokens import Token, life_of, margin_of
+from enkash_coins.auth.tokens import Token, life_of, margin_of, same_age
 from enkash_coins.errors import EnkashError, InvalidRequest
 from enkash_coins.secret import Secret
 from enkash_coins.transport import Request, Response, Transport, blacked_out
@@ -42,6 +42,7 @@ class PasswordGrant:
         self._fingerprint: Secret[bytes] | None = None  # made once: guards know it again by its identity
         self._token: Token | None = None
         self._fetched_at = 0.0
+        self._refused_age: float | None = None  # once is an incident: somebody has revoked that token
         self._learned_life: float | None = None
         self._login: asyncio.Task[Token | EnkashError] | None = None
 
@@ -68,13 +69,16 @@ class PasswordGrant:
         return outcome
 
     def refused(self, token: Token, /) -> None:
-        """The API said 401 to this token: the next call logs in again, and its true life is learned."""
+        """The API said 401 to this token: the next call logs in again. Two at about one age tell a token's life."""
         if token is not self._token:
             return
         self._token = None
         age = asyncio.get_running_loop().time() - self._fetched_at
-        if age >= _SHORTEST_LESSON:
-            self._learned_life = age
+        if age < _SHORTEST_LESSON:
+            return
+        if self._refused_age is not None and same_age(age, self._refused_age):
+            self._learned_life = min(age, self._refused_age)
+        self._refused_age = age
 
     async def history(self) -> LoginHistory:
         """What the guard knows of these credentials; nothing is sent.

@@ -12,8 +12,9 @@ from enkash_coins.transport import Transport
 _UNSTATED_LIFE = 300.0
 _LONGEST_LIFE = 366 * 86_400.0
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]+")
-# A second one in a row is not answered with yet another login.
-_FRESH_REFUSALS = 2
+_DIGITS = re.compile(r"[0-9]{1,12}")
+_PAUSE = 60
+_LONGEST_PAUSE = 3600
 
 
 @attrs.frozen
@@ -64,30 +65,39 @@ class StaticToken:
 
 @attrs.frozen
 class Standing:
-    """How the API has lately received a source's tokens.
+    """How the API has lately received a source's tokens; all times are seconds on one clock.
 
     Attributes:
-        accepted: the latest token that it took.
-        refusals: tokens refused in a row that it never took.
-        refused: the latest token that it refused; many calls may be told so at once.
-        held: a refused token that stays in use, without more logins, until it is accepted or expires.
+        accepted: the latest token, if the API has taken it.
+        refused: the latest token, if the API has refused it; many calls may be told so at once.
+        in_a_row: fresh tokens refused since the API last took one.
+        held_until: when ``refused`` may be answered with another login.
     """
 
     accepted: Token | None = None
-    refusals: int = 0
     refused: Token | None = None
-    held: Token | None = None
+    in_a_row: int = 0
+    held_until: float = 0.0
 
     def accept(self, token: Token) -> "Standing":
         """The API took this token."""
         return Standing(accepted=token)
 
-    def refuse(self, token: Token) -> "Standing":
-        """The API said 401 to this token, which is the one in use."""
+    def refuse(self, token: Token, now: float) -> "Standing":
+        """The API said 401 to this token, which is the one in use.
+
+        The first fresh token that is refused is worth another login. From the second on there is a pause: an API that
+        refuses whatever we have would else be asked for a token by every call.
+        """
         if token == self.refused:
             return self
-        refusals = 0 if token == self.accepted else self.refusals + 1
-        return Standing(None, refusals, token, token if refusals >= _FRESH_REFUSALS else None)
+        in_a_row = 0 if token == self.accepted else self.in_a_row + 1
+        pause = min(_PAUSE * 2 ** (in_a_row - 2), _LONGEST_PAUSE) if in_a_row >= 2 else 0
+        return Standing(refused=token, in_a_row=in_a_row, held_until=now + pause)
+
+    def holds(self, token: Token, now: float) -> bool:
+        """Whether this refused token stays in use, without another login."""
+        return token == self.refused and now < self.held_until
 
 
 def life_of(claimed: object, learned: float | None) -> float:
@@ -95,12 +105,20 @@ def life_of(claimed: object, learned: float | None) -> float:
 
     Args:
         claimed: the answer's ``expires_in``; missing or absurd counts as 300 s. The documents show 86399, and say 5
-            minutes in the text: it is believed until a 401 shows the true life.
-        learned: the age at which an earlier token was refused, if any was.
+            minutes in the text: it is believed until 401s show the true life.
+        learned: the true life, if it is known.
     """
-    believable = type(claimed) in (int, float) and 0 < claimed <= _LONGEST_LIFE  # type: ignore[operator]  # a number, by then
-    life = float(claimed) if believable else _UNSTATED_LIFE  # type: ignore[arg-type]  # same
+    if isinstance(claimed, str) and _DIGITS.fullmatch(claimed):
+        claimed = int(claimed)
+    life = _UNSTATED_LIFE
+    if isinstance(claimed, (int, float)) and claimed is not True and 0 < claimed <= _LONGEST_LIFE:
+        life = float(claimed)
     return life if learned is None else min(life, learned)
+
+
+def same_age(one: float, other: float) -> bool:
+    """Whether two tokens were refused at about the same age: they are refused by the next call, not at their end."""
+    return abs(one - other) <= max(one, other) / 5
 
 
 def margin_of(life: float) -> float:

@@ -67,11 +67,10 @@ class Auth:
 
     async def _renew(self, token: Token) -> bool:
         """Whether another token than this refused one is at hand now."""
-        if token == self._standing.held:
-            return False
         if token == self._latest:  # else somebody has renewed it already
-            self._standing = self._standing.refuse(token)
-            if token == self._standing.held:
+            now = asyncio.get_running_loop().time()
+            self._standing = self._standing.refuse(token, now)
+            if self._standing.holds(token, now):
                 return False
             self._source.refused(token)
         try:

@@ -112,17 +112,26 @@ async def test_only_the_token_in_use_can_be_refused() -> None:
     assert (first.value, second.value) == ("tok-1", "tok-2")
 
 
-@pytest.mark.parametrize(("age", "life"), [(100.0, 100.0), (29.0, 86_399.0)])
-async def test_an_early_refusal_teaches_the_true_life(age: float, life: float) -> None:
-    """The next token is taken to live as long as the last one did; one refused almost at once was revoked instead."""
+@pytest.mark.parametrize(
+    ("ages", "life"),
+    [
+        *(([100.0], 86_399.0), ([100.0, 100.0], 100.0), ([100.0, 118.0], 100.0), ([118.0, 100.0], 100.0)),
+        *(([100.0, 300.0], 86_399.0), ([100.0, 300.0, 300.0], 300.0), ([29.0, 29.0], 86_399.0)),
+        *(([300.0, 300.0, 100.0], 300.0), ([300.0, 300.0, 100.0, 100.0], 100.0)),
+    ],
+    ids=str,
+)
+async def test_two_refusals_at_about_the_same_age_teach_the_true_life(ages: list[float], life: float) -> None:
+    """Once is an incident: somebody has revoked that token, as is whatever happens within seconds."""
     transport, source = MockTransport(lambda request: YES), grant()
-    first = await source.token(transport)
-    source._fetched_at -= age  # time travel
-    source.refused(first)
+    for age in ages:
+        token = await source.token(transport)
+        source._fetched_at -= age  # time travel
+        source.refused(token)
     before = asyncio.get_running_loop().time()
-    second = await source.token(transport)
-    assert second.expires_at is not None
-    assert second.expires_at - before == pytest.approx(life - min(30.0, life / 10), abs=5.0)
+    last = await source.token(transport)
+    assert last.expires_at is not None
+    assert last.expires_at - before == pytest.approx(life - min(30.0, life / 10), abs=5.0)
 
 
 async def test_a_waiter_that_is_cancelled_leaves_the_login_to_the_others() -> None:

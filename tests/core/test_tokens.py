@@ -30,7 +30,14 @@ YEAR = 366 * 86_400
         (1, None, 1.0),
         (YEAR, None, float(YEAR)),
         (None, None, 300.0),
-        ("86399", None, 300.0),
+        ("86399", None, 86399.0),
+        ("300", 200.0, 200.0),
+        ("0", None, 300.0),
+        ("-5", None, 300.0),
+        ("8.5", None, 300.0),
+        ("1e5", None, 300.0),
+        ("٣٠٠", None, 300.0),
+        ("9" * 5000, None, 300.0),
         (True, None, 300.0),
         ([300], None, 300.0),
         (0, None, 300.0),
@@ -47,10 +54,10 @@ YEAR = 366 * 86_400
         (None, 3000.0, 300.0),
         ("x", 45.5, 45.5),
     ],
-    ids=lambda value: str(value)[:20],
+    ids=lambda value: repr(value)[:20],
 )
 def test_a_claimed_life_is_believed_if_it_can_be(claimed: object, learned: float | None, life: float) -> None:
-    """Missing or absurd is 300 seconds; a shorter life that was learned the hard way wins."""
+    """Digits in a string count; missing or absurd is 300 seconds; a shorter life that was learned the hard way wins."""
     assert life_of(claimed, learned) == life
 
 
@@ -204,36 +211,52 @@ FIRST, SECOND, THIRD, FOURTH = (Token(name) for name in ("first", "second", "thi
 
 
 def test_one_refusal_of_a_fresh_token_is_worth_another_login() -> None:
-    """Nothing is held after the first; a second in a row holds that token: no third login."""
-    standing = Standing().refuse(FIRST)
-    assert standing == Standing(refusals=1, refused=FIRST)
-    assert standing.refuse(SECOND) == Standing(refusals=2, refused=SECOND, held=SECOND)
+    """There is no pause after the first; a second one in a row is held for a minute."""
+    standing = Standing().refuse(FIRST, 10.0)
+    assert not standing.holds(FIRST, 10.0)
+    standing = standing.refuse(SECOND, 20.0)
+    assert standing.holds(SECOND, 20.0)
+    assert standing.holds(SECOND, 79.9)
+    assert not standing.holds(SECOND, 80.0)
+    assert not standing.holds(FIRST, 20.0)
+
+
+def test_the_same_refusal_is_counted_once() -> None:
+    """Many calls are told of one token at once, and go on being told while it is held: the pause does not move."""
+    once = Standing().refuse(FIRST, 10.0)
+    assert once.refuse(FIRST, 11.0) == once
+    held = once.refuse(SECOND, 20.0)
+    assert held.refuse(SECOND, 70.0) == held
+    assert held.refuse(SECOND, 1000.0) == held
+
+
+def test_each_pause_is_longer() -> None:
+    """A minute, then twice as long each time, up to an hour."""
+    standing, now, pauses = Standing(), 0.0, []
+    for number in range(2000):
+        standing = standing.refuse(Token(str(number)), now)
+        pauses.append(standing.held_until - now)
+        now = standing.held_until
+    assert pauses[:9] == [0, 60, 120, 240, 480, 960, 1920, 3600, 3600]
+    assert set(pauses[9:]) == {3600}
 
 
 def test_a_token_that_was_accepted_may_expire_at_any_time() -> None:
-    """Its 401 says that it is over, and does not count against the credentials."""
-    standing = Standing().accept(FIRST).refuse(FIRST)
-    assert standing == Standing(refused=FIRST)
-    assert standing.refuse(SECOND).held is None
-    assert standing.refuse(SECOND).refuse(THIRD).held is THIRD
+    """Its 401 says that it is over, and does not count: two more are refused before there is a pause."""
+    standing = Standing().accept(FIRST).refuse(FIRST, 0.0)
+    assert not standing.refuse(SECOND, 0.0).holds(SECOND, 0.0)
+    assert standing.refuse(SECOND, 0.0).refuse(THIRD, 0.0).holds(THIRD, 0.0)
 
 
 def test_an_accepted_token_clears_the_count() -> None:
-    """Only refusals in a row count."""
-    standing = Standing().refuse(FIRST).accept(SECOND)
-    assert standing == Standing(accepted=SECOND)
-    assert standing.refuse(SECOND).refuse(THIRD).held is None
-    assert standing.refuse(THIRD).refuse(FOURTH).held is FOURTH
-
-
-def test_a_held_token_that_is_accepted_is_held_no_more() -> None:
-    """Until it is accepted or expires."""
-    assert Standing(refusals=2, held=SECOND).accept(SECOND) == Standing(accepted=SECOND)
+    """Only refusals in a row count; a token that is held may be accepted after all."""
+    for standing in (Standing().refuse(FIRST, 0.0), Standing().refuse(FIRST, 0.0).refuse(SECOND, 0.0)):
+        assert standing.accept(SECOND) == Standing(accepted=SECOND)
 
 
 def test_a_token_is_known_by_its_value() -> None:
     """A source of one's own may make a new ``Token`` for every call: an accepted one is the same by its value."""
-    assert Standing().accept(Token("first")).refuse(Token("first")) == Standing(refused=Token("first"))
+    assert Standing().accept(Token("first")).refuse(Token("first"), 0.0).in_a_row == 0
 
 
 @pytest.mark.parametrize("value", ["x", "abc.def-ghi_jkl~+/==", "!" * 5000])

@@ -34,7 +34,7 @@ from enkash_coins.transport import Headers, Request, Response, Transport, mark
 from tests.simulator.fates import FINE, NOTHING_LEAVES, Decide, Fate, Lost, Seen
 
 EPOCH: Final = 1_800_000_000  # what the server's calendar shows at second 0
-_RIGHT: Final = Credentials("client", "client-secret", "user", "password")
+RIGHT: Final = Credentials("client", "client-secret", "user", "password")
 
 
 class ModelledServer:
@@ -67,7 +67,7 @@ class ModelledServer:
     ) -> None:
         self.latency = latency
         self.fate = fate
-        self.login = Login(_RIGHT, life=token_life, claimed_life=token_life if expires_in is None else expires_in)
+        self.login = Login(RIGHT, life=token_life, claimed_life=token_life if expires_in is None else expires_in)
         self.log: list[Seen] = []
         self.applied: list[Seen] = []
         self.calls: Counter[str] = Counter()
@@ -95,7 +95,7 @@ class ModelledServer:
 
     def grant(self, *, password: str = "password") -> PasswordGrant:
         """A login with this password; the right one is the default."""
-        return PasswordGrant(_RIGHT.client_id, _RIGHT.client_secret, _RIGHT.username, password)
+        return PasswordGrant(RIGHT.client_id, RIGHT.client_secret, RIGHT.username, password)
 
     def issue_token(self) -> str:
         """A valid token, as if a person had fetched it."""

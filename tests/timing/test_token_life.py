@@ -7,8 +7,9 @@ from itertools import pairwise
 import pytest
 
 from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate, PreconditionFailed, Unauthorized
+from enkash_coins.sandbox.login import Login
 from tests.simulator.fates import FINE, always, answered, in_turn
-from tests.simulator.server import ModelledServer, client
+from tests.simulator.server import RIGHT, ModelledServer, client
 
 ID = "WCC00001"
 GIFT = CoinAllocation(company_id="CEK1", event="REFERRAL_EVENT", user_id="EK1")
@@ -57,27 +58,69 @@ async def test_absurd_life_counts_as_five_minutes(expires_in: float | str) -> No
     assert 255 <= second - first < 300
 
 
+@pytest.mark.parametrize("claimed", [86_399.0, "86399"])
+async def test_a_day_is_believed(claimed: float | str) -> None:
+    """Whether it is said in digits or in a string of them: one login a day."""
+    server = ModelledServer(expires_in=claimed)
+    await get_every(60, client(server, auth=server.grant()), until=86_000)
+    assert server.calls["token"] == 1
+
+
 @pytest.mark.parametrize("at_once", [1, 40])
-async def test_a_401_teaches_the_true_life(at_once: int) -> None:
-    """Tokens that claim a day and live five minutes are refused once; from then on they are renewed in time."""
+async def test_401s_teach_the_true_life(at_once: int) -> None:
+    """Tokens that claim a day and live five minutes are refused twice; from then on they are renewed in time."""
     server = ModelledServer(latency=lambda _: 0.02, token_life=300, expires_in=86_399)
     coins = client(server, auth=server.grant())
     await asyncio.gather(*[get_every(5, coins, until=3000) for _ in range(at_once)])
     told = refusals(server)
-    assert 1 <= len(told) <= at_once
-    assert told == pytest.approx([300] * len(told), abs=6), "all at the first token's end"
+    assert 2 <= len(told) <= 2 * at_once
+    assert {round(second / 300) for second in told} == {1, 2}, "at the ends of the first two tokens"
     assert 10 <= server.calls["token"] <= 13
 
 
-async def test_a_revoked_token_teaches_nothing() -> None:
-    """A token refused within seconds was revoked; to take that for its life would mean a login every few seconds."""
-    server = ModelledServer(token_life=86_399)
+@pytest.mark.parametrize("age", [5, 40, 3000])
+async def test_one_401_is_an_incident(age: int) -> None:
+    """A token that was revoked once says nothing about the next ones: 9 logins in 8 hours, not one for each call."""
+    server = ModelledServer(token_life=3600)
     coins = client(server, auth=server.grant())
-    await coins.get(ID)
-    await asyncio.sleep(5)
+    await get_every(10, coins, until=age)
     server.login.expire_tokens()
-    await get_every(10, coins, until=3000)
-    assert server.calls["token"] == 2
+    await get_every(60, coins, until=age + 8 * 3600 - 60)
+    assert server.calls["token"] == 9
+
+
+class OneToken(Login):
+    """A token endpoint that keeps one token for each user: the latest."""
+
+    def _issue(self, now: float) -> dict[str, object]:
+        self.expire_tokens()
+        return super()._issue(now)
+
+
+@pytest.mark.parametrize("every", [10, 60])
+async def test_workers_who_take_each_others_tokens_go_on(every: int) -> None:
+    """One active token for each user, and four workers that log in to the same account: calls are refused, but none of
+    the workers for longer than some minutes at a time.
+    """
+    server = ModelledServer(latency=lambda dice: dice.uniform(0.05, 0.5))
+    server.login = OneToken(RIGHT, life=86_399.0, claimed_life=86_399.0)
+    outages = list[float]()
+
+    async def work() -> None:
+        coins, loop = client(server, auth=server.grant()), asyncio.get_running_loop()
+        worked = 0.0
+        while loop.time() < 4 * 3600:
+            try:
+                await coins.get(ID)
+                worked = loop.time()
+            except Unauthorized:
+                outages.append(loop.time() - worked)
+            await asyncio.sleep(every)
+
+    await asyncio.gather(*(work() for _ in range(4)))
+    assert outages
+    assert max(outages) < 600
+    assert server.calls["token"] <= server.calls["get"]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -134,12 +177,13 @@ async def test_a_call_is_sent_again_once() -> None:
 
 
 async def test_two_fresh_tokens_refused_in_a_row_end_it() -> None:
-    """An API that refuses even fresh tokens costs two logins, not one for each call."""
+    """An API that refuses even fresh tokens costs two logins, then one after each pause, not one for each call."""
     server = ModelledServer(fate=always(answered(401)), token_life=3600)
     coins, loop = client(server, auth=server.grant()), asyncio.get_running_loop()
     with pytest.raises(Unauthorized) as caught:
         await coins.update(ID, amount=1)
     assert (caught.value.attempts, caught.value.maybe_applied) == (2, False)
+    held_since = loop.time()
     for _ in range(20):
         with pytest.raises(Unauthorized) as caught:
             await coins.update(ID, amount=1)
@@ -148,17 +192,25 @@ async def test_two_fresh_tokens_refused_in_a_row_end_it() -> None:
     assert {type(error) for error in errors} == {Unauthorized}
     assert server.calls["token"] == 2
 
-    await asyncio.sleep(3600 - loop.time())
+    server.log.clear()
+    while loop.time() < held_since + 500:
+        with pytest.raises(Unauthorized):
+            await coins.update(ID, amount=1)
+        await asyncio.sleep(1)
+    asked = [second - held_since for second in server.arrivals("token")]
+    assert asked == pytest.approx([60, 180, 420], abs=10), "a minute, then longer each time"
+
+    await asyncio.sleep(3600)
     with pytest.raises(Unauthorized):
         await coins.update(ID, amount=1)
-    assert server.calls["token"] == 3, "the last token has expired: that is worth one login"
+    assert server.calls["token"] == 6, "the last token has expired: that is worth one login"
 
     server.fate = lambda _: FINE
     await coins.update(ID, amount=1)
-    assert server.calls["token"] == 3, "the last token is accepted after all"
+    assert server.calls["token"] == 6, "the last token is accepted after all"
     server.login.expire_tokens()
     await coins.update(ID, amount=1)
-    assert server.calls["token"] == 4, "and a 401 is worth a login again"
+    assert server.calls["token"] == 7, "and a 401 is worth a login again"
 
 
 @pytest.mark.parametrize("at_once", [5, 40])
