@@ -3,8 +3,6 @@
 Nothing is loaded unasked: put ``pytest_plugins = ["enkash_coins.pytest_plugin"]`` into your top ``conftest.py``.
 """
 
-import asyncio
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,22 +14,9 @@ from enkash_coins.sandbox import Sandbox
 
 @pytest.fixture
 def enkash_sandbox() -> Iterator[Sandbox]:
-    """A sandbox of this test's own, for sync tests, async tests of any plugin, and processes.
-
-    It runs on an event loop in a thread of its own, so that a test which blocks does not block it.
-    """
-    sandbox = Sandbox()
-    with asyncio.Runner() as runner:
-        loop = runner.get_loop()
-        thread = threading.Thread(target=loop.run_forever, name="enkash-sandbox")
-        thread.start()
-        try:
-            asyncio.run_coroutine_threadsafe(sandbox.start(), loop).result()
-            yield sandbox
-            asyncio.run_coroutine_threadsafe(sandbox.aclose(), loop).result()
-        finally:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
+    """A sandbox of this test's own, for sync tests, async tests of any plugin, and processes."""
+    with Sandbox() as sandbox:
+        yield sandbox
 
 
 @pytest.fixture

@@ -40,28 +40,67 @@ async def sandbox(
     *,
     configs: int = 1000,
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 0,
+    fault: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
+    encrypted: bool = False,
     latency: float = 0.0,
     rate: float | None = None,
+    burst: float | None = None,
+    window: float | None = None,
+    retry_after: Annotated[bool, Parameter(negative="--no-retry-after")] = True,
+    capacity: int | None = None,
+    queue: Annotated[bool, Parameter(negative="--no-queue")] = True,
+    idle_timeout: float = 3600.0,
+    token_life: float = 86_399.0,
+    one_token: bool = False,
     seed: int = 0,
     dedupe: Annotated[bool, Parameter(negative="--no-dedupe")] = True,
 ) -> int:
     """Run the coin API on this machine, to try things out. Ctrl-C ends it.
 
-    Prints the ENKASH_* variables that lead the other commands to it.
+    Prints the ENKASH_* variables that lead the other commands to it. A browser shows at its address what it holds and
+    does.
 
     Args:
         configs: How many there are: WCC00001 and so on, besides the documented WCC12345.
         port: Where to listen; 0 for a free port.
-        latency: Seconds from a request to its answer.
+        fault: What goes wrong, such as 'update:3=disconnect_after_apply' or '*:10%=rate_limited,retry_after=2';
+            several times for several.
+        encrypted: Bodies travel encrypted.
+        latency: Seconds that a request is worked on.
         rate: Requests per second, beyond which it answers 429.
-        seed: The same one makes the same configurations.
+        burst: Requests let in at once after a pause; without it as many as in a second.
+        window: Count the rate in windows of so many seconds instead.
+        retry_after: A 429 says when to come back.
+        capacity: Requests worked on at once.
+        queue: What is beyond the capacity waits; else it gets 503.
+        idle_timeout: Seconds after which an unused connection is closed.
+        token_life: Seconds that a token is valid.
+        one_token: A new token ends the one before.
+        seed: The same one makes the same configurations and the same chance faults.
         dedupe: Refuse a request id that was used before.
     """
     from enkash_coins.sandbox import Sandbox
 
     try:
-        server = Sandbox(configs, port=port, latency=latency, rate=rate, seed=seed, dedupe=dedupe)
-    except ValueError as error:
+        server = Sandbox(
+            configs,
+            port=port,
+            faults=fault,
+            encrypted=encrypted,
+            latency=latency,
+            rate=rate,
+            burst=burst,
+            window=window,
+            retry_after=retry_after,
+            capacity=capacity,
+            queue=queue,
+            idle_timeout=idle_timeout,
+            token_life=token_life,
+            one_token=one_token,
+            seed=seed,
+            dedupe=dedupe,
+        )
+    except (ValueError, ModuleNotFoundError) as error:
         say(f"sandbox: {error}")
         return Exit.USAGE
     ended = asyncio.Event()
@@ -75,7 +114,10 @@ async def sandbox(
             for name, value in server.environment.items():
                 print(f"export {name}={shlex.quote(value)}")
             sys.stdout.flush()
-            say("sandbox: running, with made-up credentials. Paste these lines into another terminal; Ctrl-C ends it")
+            say(
+                "sandbox: running, with made-up credentials. Paste these lines into another terminal, and open"
+                f" {server.base_url} in a browser to see what happens; Ctrl-C ends it"
+            )
             await ended.wait()
     return Exit.WELL
 

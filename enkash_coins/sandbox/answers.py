@@ -18,6 +18,11 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = "application/json"
 
+    @property
+    def is_the_apis(self) -> bool:
+        """Whether the API says so itself, and not what stands in front of it: a login, a limit, a CDN."""
+        return self.status not in (401, 429) and self.content_type == "application/json"
+
 
 def success(payload: object) -> Answer:
     """The API's envelope around what was asked for."""
@@ -28,6 +33,11 @@ def failure(status: int, message: str, *, retry_after: str | None = None) -> Ans
     """The API's envelope around a refusal; its payload repeats the message, as in the documented example."""
     envelope = {"payload": message, "response_code": 1, "response_message": message}
     return Answer(status, orjson.dumps(envelope), () if retry_after is None else (("Retry-After", retry_after),))
+
+
+def too_many(retry_after: str | None) -> Answer:
+    """429: as the API words it, or as the page of a CDN if it does not say when to come back."""
+    return page(429) if retry_after is None else failure(429, "Too many requests", retry_after=retry_after)
 
 
 def oauth_error(status: int, error: str, description: str) -> Answer:

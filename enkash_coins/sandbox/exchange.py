@@ -2,9 +2,10 @@
 
 import asyncio
 import secrets
+import time
 
 from aiohttp import web
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field
 
 from enkash_coins.sandbox.answers import Answer, head
 from enkash_coins.sandbox.faults import Fault, FaultKind
@@ -12,15 +13,24 @@ from enkash_coins.sandbox.faults import Fault, FaultKind
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 
-@frozen
+@define(eq=False)
 class SeenRequest:
-    """A request as it reached the server."""
+    """A request as it reached the server, and what became of it.
+
+    Attributes:
+        at: when it came, in seconds since 1970.
+        fault: what hit it.
+        status: of the answer, whether or not it reached the client; ``None`` without one.
+    """
 
     operation: str
     method: str
     target: str
     raw_headers: RawHeaders = field(repr=False)
     body: bytes = field(repr=False)
+    at: float = field(factory=time.time, repr=False)
+    fault: FaultKind | None = None
+    status: int | None = None
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -63,14 +73,16 @@ def disconnect(request: web.BaseRequest) -> web.StreamResponse:
 
 async def reply(request: web.BaseRequest, answer: Answer, fault: Fault | None = None) -> web.StreamResponse:
     """Send the answer, in the way that the fault asks for."""
+    if fault is not None:
+        answer = evolve(answer, headers=(*answer.headers, *fault.headers()))
     data = _render(request, answer)
     match fault:
         case Fault(kind=FaultKind.DISCONNECT_AFTER_APPLY):
             return disconnect(request)
         case Fault(kind=FaultKind.MALFORMED):
             data = _render(request, evolve(answer, status=200, body=b'{"payload": {"coinConfigId": "WCC'))
-        case Fault(kind=FaultKind.CUT):
-            _send(request, data[: -len(answer.body) // 2])
+        case Fault(kind=FaultKind.CUT | FaultKind.CLOSE as kind):
+            _send(request, data[: -len(answer.body) // 2] if kind is FaultKind.CUT else data)
             return disconnect(request)
         case Fault(kind=FaultKind.LATENCY, seconds=seconds):
             await asyncio.sleep(seconds)

@@ -1,14 +1,16 @@
 """What goes wrong on demand, and which requests it hits. Pure: the dice are an argument."""
 
-import math
+import secrets
+import sys
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from random import Random
+from typing import Any
 
-from attrs import Factory, field, frozen
+from attrs import Attribute, Factory, field, frozen
 
-from enkash_coins.sandbox.answers import Answer, failure, page
+from enkash_coins.sandbox.answers import Answer, failure, oauth_error, page, too_many
 from enkash_coins.sandbox.routes import OPERATIONS
 
 
@@ -27,19 +29,42 @@ class FaultKind(StrEnum):
     APPLIED_LATE = "applied_late"  # the connection is closed at once; takes effect `seconds` later
     DRIP = "drip"  # takes effect; the whole answer, head and body, comes one byte every `seconds`
     HANG = "hang"  # no effect; never answered, and the connection stays open
+    UNAUTHORIZED = "unauthorized"  # no effect; 401, though the token is good
+    CLOSE = "close"  # takes effect; a whole answer, then the connection is closed, which no header has announced
+    LARGE_HEADER = "large_header"  # takes effect; the answer has a header of `size` bytes
+    NEW_COOKIE = "new_cookie"  # takes effect; the answer sets a cookie of a new name, of `size` bytes
 
 
-_SECONDS = {FaultKind.LATENCY: 0.05, FaultKind.APPLIED_LATE: 0.05, FaultKind.DRIP: 0.01}
-_STATUS = {FaultKind.SERVER_ERROR: 503, FaultKind.HTML: 502}
-_STATUSES: dict[FaultKind, Collection[int]] = {
-    FaultKind.SERVER_ERROR: range(400, 600),
-    FaultKind.HTML: {*range(200, 600)} - {204, 205, 304},  # these three have no body
+_ENDLESS = 10**12  # requests
+ABOVE_0 = 1e-9
+# The settings that mean something to a kind, with their defaults.
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "latency": {"seconds": 0.05},
+    "applied_late": {"seconds": 0.05},
+    "drip": {"seconds": 0.01},
+    "rate_limited": {"retry_after": None},
+    "server_error": {"status": 503, "retry_after": None},
+    "html": {"status": 502},
+    "large_header": {"size": 9000},
+    "new_cookie": {"size": 100},
 }
-_SETTINGS: dict[str, Collection[FaultKind]] = {
-    "seconds": _SECONDS,
-    "status": _STATUS,
-    "retry_after": (FaultKind.RATE_LIMITED, FaultKind.SERVER_ERROR),
+_STATUSES: dict[str, Collection[int]] = {
+    "server_error": range(400, 600),
+    "html": {*range(200, 600)} - {204, 205, 304},  # these three have no body
 }
+_READ: dict[str, Callable[[str], Any]] = {"seconds": float, "status": int, "size": int, "retry_after": str}
+
+
+def between(least: float, most: float = sys.float_info.max) -> "Callable[[object, Attribute[Any], float | None], None]":
+    """A check of a setting: ``None``, or a number from the least to the most."""
+
+    def check(_: object, setting: "Attribute[Any]", value: float | None) -> None:
+        if value is not None and not least <= value <= most:
+            limits = "more than 0" if least == ABOVE_0 else f"at least {least:g}"
+            limits += f" and at most {most:g}" if most < sys.float_info.max else ""
+            raise ValueError(f"{setting.alias} must be {limits}; not {value!r}")
+
+    return check
 
 
 def _kind(value: str) -> FaultKind:
@@ -49,12 +74,16 @@ def _kind(value: str) -> FaultKind:
 
 
 def _numbers(value: int | Collection[int] | None) -> Collection[int] | None:
-    if value is None or isinstance(value, range):  # a range stays one: it may be as good as endless
-        return value
-    return frozenset(value) if isinstance(value, Collection) else frozenset((value,))
+    # A range stays one: it may be as good as endless.
+    return value if value is None or isinstance(value, Collection) else (value,)
 
 
-@frozen
+def _setting(name: str) -> Any:  # noqa: ANN401  # any field's, as in attrs' own functions
+    default = Factory(lambda fault: _SETTINGS.get(fault.kind, {}).get(name, 0), takes_self=True)
+    return field(default=default, validator=between(0))
+
+
+@frozen(kw_only=True)
 class Fault:
     """One thing that goes wrong, and for which requests: the nth ones, each with a probability, or all of them.
 
@@ -67,15 +96,39 @@ class Fault:
         seconds: how late (latency: 0.05, applied_late: 0.05) or between two bytes (drip: 0.01).
         status: of server_error (400 to 599; 503) and html (200 to 599; 502).
         retry_after: the header of rate_limited and server_error: seconds, or a text that is sent as it is.
+        size: bytes of large_header (9000) and new_cookie (100).
     """
 
-    kind: FaultKind = field(converter=_kind)
-    on: str = field(default="*", kw_only=True)
-    nth: Collection[int] | None = field(default=None, kw_only=True, converter=_numbers)
-    probability: float | None = field(default=None, kw_only=True)
-    seconds: float = field(default=Factory(lambda self: _SECONDS.get(self.kind, 0), takes_self=True), kw_only=True)
-    status: int = field(default=Factory(lambda self: _STATUS.get(self.kind, 0), takes_self=True), kw_only=True)
-    retry_after: float | str | None = field(default=None, kw_only=True)
+    kind: FaultKind = field(converter=_kind, kw_only=False)
+    on: str = "*"
+    nth: Collection[int] | None = field(default=None, converter=_numbers)
+    probability: float | None = field(default=None, validator=between(0, 1))
+    seconds: float = _setting("seconds")
+    status: int = _setting("status")
+    size: int = _setting("size")
+    retry_after: float | str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Fault":
+        """The fault that a text means, such as ``update:3=disconnect_after_apply``.
+
+        ``[OPERATION][:WHEN]=KIND[,SETTING=VALUE …]``. WHEN is a number (``3``), several (``3,7``), a span (``3-9``,
+        ``3-``) or a share (``10%``); without it every request is hit, and without an operation those of all.
+
+        Raises:
+            ValueError: the text, and what is wrong with it.
+        """
+        where, _, what = text.partition("=")
+        on, _, when = where.partition(":")
+        kind, *settings = what.split(",")
+        try:
+            read = {name: _READ[name](value) for name, _, value in (setting.partition("=") for setting in settings)}
+            return cls(_kind(kind), on=on or "*", **_hits(when), **read)
+        except KeyError as unknown:
+            problem = f"{unknown} is none of {', '.join(_READ)}"
+        except ValueError as error:
+            problem = str(error)
+        raise ValueError(f"{text!r} is no fault such as update:3=disconnect_after_apply: {problem}")
 
     def __attrs_post_init__(self) -> None:
         if self.on not in ("*", *OPERATIONS):
@@ -84,13 +137,9 @@ class Fault:
             raise ValueError("nth and probability exclude each other")
         if self.nth is not None and not _positive(self.nth):
             raise ValueError("nth must be whole numbers, from 1")
-        if self.probability is not None and not 0 <= self.probability <= 1:
-            raise ValueError("probability must be between 0 and 1")
-        for name, kinds in _SETTINGS.items():
-            if getattr(self, name) not in (0, None) and self.kind not in kinds:
+        for name in _READ:
+            if getattr(self, name) not in (0, None) and name not in _SETTINGS.get(self.kind, {}):
                 raise ValueError(f"{name} means nothing to {self.kind}")
-        if not 0 <= self.seconds < math.inf:
-            raise ValueError("seconds must be a finite number, from 0")
         if self.kind in _STATUSES and self.status not in _STATUSES[self.kind]:
             raise ValueError(f"{self.kind} cannot have the status {self.status}")
         if not str(self.retry_after).isprintable():
@@ -101,15 +150,27 @@ class Fault:
         retry_after = None if self.retry_after is None else str(self.retry_after)
         match self.kind:
             case FaultKind.RATE_LIMITED:
-                return failure(429, "Too many requests", retry_after=retry_after) if retry_after else page(429)
+                return too_many(retry_after)
             case FaultKind.SERVER_ERROR:
                 return failure(self.status, "Failed, as the sandbox was told to", retry_after=retry_after)
             case FaultKind.OPERATION_FAILED:
                 return failure(200, "Refused, as the sandbox was told to")
             case FaultKind.HTML:
                 return page(self.status)
+            case FaultKind.UNAUTHORIZED:
+                return oauth_error(401, "invalid_token", "Refused, as the sandbox was told to")
             case _:
                 return None
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """What the answer's head has besides."""
+        match self.kind:
+            case FaultKind.LARGE_HEADER:
+                return (("Content-Security-Policy", "x" * self.size),)
+            case FaultKind.NEW_COOKIE:
+                return (("Set-Cookie", f"c{secrets.token_hex(4)}={'x' * self.size}; Path=/"),)
+            case _:
+                return ()
 
 
 def choose(faults: Iterable[Fault], operation: str, calls: Counter[str], dice: Random) -> Fault | None:
@@ -124,6 +185,15 @@ def choose(faults: Iterable[Fault], operation: str, calls: Counter[str], dice: R
         if hit:
             return fault
     return None
+
+
+def _hits(when: str) -> dict[str, Any]:
+    if when.endswith("%"):
+        return {"probability": float(when[:-1]) / 100}
+    first, dash, last = when.partition("-")
+    if dash:
+        return {"nth": range(int(first), int(last) + 1 if last else _ENDLESS)}
+    return {"nth": [int(number) for number in when.split(",")]} if when else {}
 
 
 def _positive(numbers: Collection[int]) -> bool:

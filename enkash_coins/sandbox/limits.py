@@ -1,26 +1,39 @@
 """How many requests a second are let in. Pure: the time is an argument."""
 
-from collections import deque
+_ROUNDING = 1e-9  # seconds
 
 
-class RateLimit:
-    """Lets in at most so many requests in any one second; a rate that is no whole number, in the time of a whole one.
+class TokenBucket:
+    """Lets in ``rate`` requests per second, and ``burst`` at once after a pause."""
 
-    The window slides. A bucket would let twice its rate pass in its first second, and hide a client that is too fast.
-
-    Args:
-        rate: requests per second; 0.5 means one request in two seconds.
-    """
-
-    def __init__(self, rate: float) -> None:
-        size = max(1, int(rate))
-        self._window = size / rate
-        self._let_in: deque[float] = deque(maxlen=size)
+    def __init__(self, rate: float, burst: float) -> None:
+        self._interval = 1 / rate
+        self._ahead = (burst - 1) / rate
+        self._due = 0.0  # when the next request would come from a client that keeps to the rate
 
     def wait(self, now: float) -> float:
-        """0 for a request that is let in; for another, the seconds until there is room again."""
-        times = self._let_in
-        if len(times) == times.maxlen and (left := times[0] + self._window - now) > 0:
+        """0, or the seconds until the next token."""
+        left = self._due - self._ahead - now
+        if left > _ROUNDING:
             return left
-        times.append(now)
+        self._due = max(self._due, now) + self._interval
         return 0.0
+
+
+class FixedWindow:
+    """Lets in ``rate`` × ``seconds`` requests in every stretch of so many seconds, however close to each other."""
+
+    def __init__(self, rate: float, seconds: float) -> None:
+        self._most = max(1, round(rate * seconds))
+        self._seconds = seconds
+        self._number = self._let_in = 0
+
+    def wait(self, now: float) -> float:
+        """0, or the seconds until the next window."""
+        number = int(now // self._seconds)
+        if number != self._number:
+            self._number, self._let_in = number, 0
+        if self._let_in < self._most:
+            self._let_in += 1
+            return 0.0
+        return (number + 1) * self._seconds - now

@@ -38,12 +38,14 @@ class Login:
         life: seconds that a token is valid.
         claimed_life: what ``expires_in`` says; "absent" leaves it out.
         camel_case: whether the answer's fields are in camelCase.
+        one_token: whether a new token ends the one before.
     """
 
     _right: Credentials = field(kw_only=False)
     _life: float
     _claimed_life: float | str
     _camel_case: bool = False
+    _one_token: bool = False
     _failures: int = field(default=0, init=False)
     _expiries: dict[str, float] = field(factory=dict, init=False)
 
@@ -94,7 +96,8 @@ class Login:
 
     def _issue(self, now: float) -> dict[str, object]:
         token, refresh_token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-        self._expiries = {old: expiry for old, expiry in self._expiries.items() if expiry > now}
+        kept = {} if self._one_token else self._expiries
+        self._expiries = {old: expiry for old, expiry in kept.items() if expiry > now}
         self._expiries[token] = now + self._life
         claimed = self._claimed_life
         fields: dict[str, object] = {

@@ -1,101 +1,122 @@
-"""The sandbox itself: a server around the pure modules beside it."""
+"""The sandbox itself: its settings, and what becomes of a request."""
 
 import asyncio
-import logging
-import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from math import ceil
 from random import Random
-from typing import Self
 
-import attrs
 from aiohttp import web
+from attrs import astuple, define, field
 
+from enkash_coins.auth.guard import MemoryGuard
 from enkash_coins.auth.password_grant import PasswordGrant
-from enkash_coins.sandbox.answers import Answer, failure
-from enkash_coins.sandbox.exchange import RawHeaders, SeenRequest, disconnect, reply
-from enkash_coins.sandbox.faults import Fault, FaultKind, choose
-from enkash_coins.sandbox.limits import RateLimit
+from enkash_coins.sandbox.answers import Answer, failure, page, too_many
+from enkash_coins.sandbox.exchange import SeenRequest, disconnect, reply
+from enkash_coins.sandbox.faults import ABOVE_0, Fault, FaultKind, between, choose
+from enkash_coins.sandbox.limits import FixedWindow, TokenBucket
+from enkash_coins.sandbox.listener import Listener
 from enkash_coins.sandbox.login import Credentials, Login
 from enkash_coins.sandbox.routes import route
-from enkash_coins.sandbox.world import HISTORY, Fields, World
+from enkash_coins.sandbox.sealing import Sealing
+from enkash_coins.sandbox.world import Fields, World
 
-_LOG = logging.getLogger("enkash_coins.sandbox")
+_HISTORY = 2000  # requests, of 1.6 kB each
 _WITH_BODY = frozenset({"update", "create", "allocate"})
-_BACKLOG = 1024  # connections that may wait to be accepted: clients open hundreds at once
-_SHARED = 256  # sets of headers that are known at a time
-_TURNS = 10  # of the loop, in which aborted connections and their tasks come to an end; it takes 3
+_SEALED = _WITH_BODY | {"get", "balance"}
+_MOST_HEADERS = 8192  # bytes, as in Tomcat
 
 
-class Sandbox:
+def _faults(given: Iterable[Fault | str]) -> list[Fault]:
+    return [fault if isinstance(fault, Fault) else Fault.parse(fault) for fault in given]
+
+
+@define(eq=False, repr=False, slots=False, kw_only=True)
+class Sandbox(Listener):
     """The coin API over real HTTP on loopback, with faults on demand.
 
-    Use it with ``async with``, or ``start()`` and ``aclose()``; it may be started again, on the same port and with all
-    that it knew.
+    Use it with ``async with``, or with ``with`` in tests that are not async: it then runs in a thread of its own. It
+    may be started again, on the same port and with all that it knew. A browser shows what it holds and does at
+    ``base_url``.
 
     Args:
         configs: how many there are at first, WCC00001 and so on, besides the documented WCC12345.
-        faults: what goes wrong; the first that hits a request decides.
+        faults: what goes wrong, each a ``Fault`` or its text; the first that hits a request decides.
         seed: the same one makes the same configs and, for the same requests in the same order, the same faults.
         dedupe: whether a repeated ``requestId`` is refused (409) or allocates again.
+        encrypted: whether bodies travel encrypted, in both directions (extra ``[encryption]``).
+        latency: seconds that a request is worked on; it takes effect at their beginning.
+        rate: requests per second; those beyond it are answered with 429.
+        burst: requests that are let in at once after a pause (a token bucket); ``None`` for as many as in a second.
+        window: seconds; the rate is counted in windows of this length instead.
+        retry_after: whether a 429 says when to come back; without, it is the HTML page of a CDN.
+        capacity: requests that are worked on at once; ``None`` for all.
+        queue: whether those beyond the capacity wait, or are answered with 503.
+        idle_timeout: seconds after which a connection is closed that is not in use.
         token_life: seconds that a token is valid.
         claimed_life: what ``expires_in`` says if not the truth; "absent" leaves it out.
         camel_case_tokens: whether the token endpoint answers ``accessToken`` and so on.
-        rate: requests per second, beyond which 429 with Retry-After is answered.
-        latency: seconds from a request, which takes effect at once, to its answer.
-        host: the address to listen on.
-        port: the port to listen on; 0 for a free one.
+        one_token: whether a new token ends the one before.
+        host, port: where to listen; port 0 is a free one.
         client_id, client_secret, username, password: the right credentials.
 
     Attributes:
         faults: a list that may be changed at any time.
         calls: requests by operation; "other" is an unknown path.
-        requests: the last 10,000 requests in order.
+        requests: the last 2,000 requests in order.
+
+    Raises:
+        ValueError: a setting makes no sense; the message names it.
+        ModuleNotFoundError: the extra for ``encrypted`` is not installed.
     """
 
-    def __init__(
-        self,
-        configs: int = 1000,
-        *,
-        faults: Iterable[Fault] = (),
-        seed: int = 0,
-        dedupe: bool = True,
-        token_life: float = 86_399.0,
-        claimed_life: float | str | None = None,
-        camel_case_tokens: bool = False,
-        rate: float | None = None,
-        latency: float = 0.0,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        client_id: str = "sandbox-client",
-        client_secret: str = "sandbox-client-secret",
-        username: str = "sandbox@example.com",
-        password: str = "sandbox-password",
-    ) -> None:
-        if not (configs >= 0 and token_life > 0 and 0 <= latency < math.inf):
-            raise ValueError("configs and latency must not be negative, and token_life must be more than 0")
-        if rate is not None and not 0 < rate < math.inf:
-            raise ValueError("rate must be more than 0 requests per second")
-        self.faults = list(faults)
+    _configs: int = field(default=1000, validator=between(0), kw_only=False)
+    faults: list[Fault] = field(factory=list, converter=_faults)
+    _seed: int = 0
+    _dedupe: bool = True
+    _encrypted: bool = False
+    _latency: float = field(default=0.0, validator=between(0))
+    _rate: float | None = field(default=None, validator=between(ABOVE_0))
+    _burst: float | None = field(default=None, validator=between(1))
+    _window: float | None = field(default=None, validator=between(ABOVE_0))
+    _retry_after: bool = True
+    _capacity: int | None = field(default=None, validator=between(1))
+    _queue: bool = True
+    _idle_timeout: float = field(default=3600.0, validator=between(ABOVE_0))
+    _token_life: float = field(default=86_399.0, validator=between(ABOVE_0))
+    _claimed_life: float | str | None = None
+    _camel_case_tokens: bool = False
+    _one_token: bool = False
+    host: str = "127.0.0.1"
+    port: int = 0
+    _client_id: str = "sandbox-client"
+    _client_secret: str = "sandbox-client-secret"
+    _username: str = "sandbox@example.com"
+    _password: str = "sandbox-password"
+
+    def __attrs_post_init__(self) -> None:
+        if self._rate is None and (self._burst or self._window):
+            raise ValueError("burst and window say how a rate is counted: there is no rate")
+        if self._burst and self._window:
+            raise ValueError("burst and window exclude each other")
         self.calls: Counter[str] = Counter()
-        self.requests: deque[SeenRequest] = deque(maxlen=HISTORY)
-        self.host = host
-        self.port = port
-        self._credentials = Credentials(client_id, client_secret, username, password)
+        self.requests: deque[SeenRequest] = deque(maxlen=_HISTORY)
+        self._credentials = Credentials(self._client_id, self._client_secret, self._username, self._password)
         self._login = Login(
             self._credentials,
-            life=token_life,
-            claimed_life=token_life if claimed_life is None else claimed_life,
-            camel_case=camel_case_tokens,
+            life=self._token_life,
+            claimed_life=self._token_life if self._claimed_life is None else self._claimed_life,
+            camel_case=self._camel_case_tokens,
+            one_token=self._one_token,
         )
-        self._world = World(configs, seed=seed, dedupe=dedupe)
-        self._limit = None if rate is None else RateLimit(rate)
-        self._latency = latency
-        self._dice = Random(seed)
-        self._headers: dict[RawHeaders, RawHeaders] = {}
-        self._late: set[asyncio.TimerHandle] = set()
-        self._listener: asyncio.Server | None = None
+        self._world = World(self._configs, seed=self._seed, dedupe=self._dedupe)
+        self._sealing = Sealing(self._client_secret) if self._encrypted else None
+        self._limit: FixedWindow | TokenBucket | None = None
+        if self._rate is not None:
+            bucket = TokenBucket(self._rate, self._burst or max(1.0, self._rate))
+            self._limit = FixedWindow(self._rate, self._window) if self._window else bucket
+        self._dice = Random(self._seed)
 
     @property
     def base_url(self) -> str:
@@ -107,18 +128,19 @@ class Sandbox:
 
     @property
     def auth(self) -> PasswordGrant:
-        """A new grant with the right credentials."""
-        return PasswordGrant(*attrs.astuple(self._credentials))
+        """A new grant with the right credentials, and a guard in memory."""
+        return PasswordGrant(*astuple(self._credentials), guard=MemoryGuard())
 
     @property
     def environment(self) -> Mapping[str, str]:
         """The variables that lead the command to this sandbox."""
         return {
             "ENKASH_BASE_URL": self.base_url,
-            "ENKASH_CLIENT_ID": self._credentials.client_id,
-            "ENKASH_CLIENT_SECRET": self._credentials.client_secret,
-            "ENKASH_USERNAME": self._credentials.username,
-            "ENKASH_PASSWORD": self._credentials.password,
+            "ENKASH_CLIENT_ID": self._client_id,
+            "ENKASH_CLIENT_SECRET": self._client_secret,
+            "ENKASH_USERNAME": self._username,
+            "ENKASH_PASSWORD": self._password,
+            **({"ENKASH_ENCRYPTED": "1"} if self._encrypted else {}),
         }
 
     @property
@@ -150,90 +172,65 @@ class Sandbox:
         self._login.expire_tokens()
 
     async def start(self) -> None:
-        """Listen from now on.
-
-        Raises:
-            OSError: the port is taken.
-            RuntimeError: the sandbox is running already.
-        """
-        if self._listener is not None:
-            raise RuntimeError("the sandbox is running already")
-        loop = asyncio.get_running_loop()
-        self._clock = loop.time
-        # A client that goes away takes its handler along: hung requests must not pile up. Nothing gets lost, since a
-        # request takes effect before its handler waits for the first time.
-        self._http = web.Server(
-            self._handle, handler_cancellation=True, access_log=None, auto_decompress=False, logger=_LOG
-        )
-        self._listener = await loop.create_server(self._http, self.host, self.port, backlog=_BACKLOG)
-        self.port = self._listener.sockets[0].getsockname()[1]
-
-    async def aclose(self) -> None:
-        """Stop at once: what is in flight gets no answer, and late effects don't happen any more."""
-        listener, self._listener = self._listener, None
-        if listener is None:
-            return
-        listener.close()
-        while self._late:
-            self._late.pop().cancel()
-        for _ in range(_TURNS):
-            for connection in self._http.connections:
-                if connection.transport is not None:
-                    connection.transport.abort()
-            await asyncio.sleep(0)
-        await listener.wait_closed()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+        """Listen from now on."""
+        self._clock = asyncio.get_running_loop().time
+        self._room = None if self._capacity is None else asyncio.Semaphore(self._capacity)  # it belongs to a loop
+        await super().start()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
         operation, argument = route(request.method, request.raw_path)
         self.calls[operation] += 1
-        headers = self._share(request.raw_headers)
-        self.requests.append(SeenRequest(operation, request.method, request.raw_path, headers, body))
-        serve = partial(self._serve, request.headers, operation, argument, body)
         fault = choose(self.faults, operation, self.calls, self._dice)
+        seen = SeenRequest(operation, request.method, request.raw_path, request.raw_headers, body)
+        seen.fault = None if fault is None else fault.kind
+        self.requests.append(seen)
+        serve = partial(self._serve, seen, request.headers, argument)
         match fault:
             case Fault(kind=FaultKind.HANG):
                 await asyncio.Event().wait()
             case Fault(kind=FaultKind.DISCONNECT_BEFORE_APPLY):
                 return disconnect(request)
             case Fault(kind=FaultKind.APPLIED_LATE, seconds=seconds):
-                self._serve_later(seconds, serve)
+                self._later(seconds, serve)
                 return disconnect(request)
-        answer = (fault and fault.answer()) or serve()
-        if self._latency:
-            await asyncio.sleep(self._latency)
+        said = None if fault is None else fault.answer()
+        answer = await self._work(lambda: said or serve())
+        if self._sealing is not None and operation in _SEALED and answer.is_the_apis:
+            answer = self._sealing.seal(answer)
+        seen.status = answer.status
         return await reply(request, answer, fault)
 
-    def _share(self, headers: RawHeaders) -> RawHeaders:
-        # A client's requests mostly have the same headers: kept once, 10,000 requests take 3 MB instead of 16.
-        if len(self._headers) > _SHARED:
-            self._headers.clear()
-        return self._headers.setdefault(headers, headers)
+    async def _work(self, serve: Callable[[], Answer]) -> Answer:
+        """What is served in the time that it takes, once there is room for it."""
+        if self._room is None:
+            answer = serve()
+            if self._latency:
+                await asyncio.sleep(self._latency)
+            return answer
+        if self._room.locked() and not self._queue:
+            return failure(503, "Too much to do")
+        async with self._room:
+            answer = serve()
+            await asyncio.sleep(self._latency)
+        return answer
 
-    def _serve(self, headers: Mapping[str, str], operation: str, argument: str, body: bytes) -> Answer:
-        now = self._clock()
+    def _serve(self, seen: SeenRequest, headers: Mapping[str, str], argument: str) -> Answer:
+        now, operation, body = self._clock(), seen.operation, seen.body
+        if sum(len(name) + len(value) for name, value in seen.raw_headers) > _MOST_HEADERS:
+            return page(400)
         if self._limit is not None and (wait := self._limit.wait(now)):
-            return failure(429, "Too many requests", retry_after=str(math.ceil(wait)))
+            return too_many(str(ceil(wait)) if self._retry_after else None)
         authorization = headers.get("Authorization", "")
         if operation == "token":
             return self._login.grant(authorization, body, now)
         if operation != "other" and (refusal := self._login.check(authorization, now)) is not None:
             return refusal
-        if operation in _WITH_BODY and not headers.get("Content-Type", "").startswith("application/json"):
-            return failure(400, "Content-Type must be application/json")
+        if operation in _WITH_BODY:
+            if not headers.get("Content-Type", "").startswith("application/json"):
+                return failure(400, "Content-Type must be application/json")
+            text = body if self._sealing is None else self._sealing.open(body)
+            if text is None:
+                return failure(400, "The body cannot be deciphered")
+            body = text
         return self._world.apply(operation, argument, body)
-
-    def _serve_later(self, seconds: float, serve: Callable[[], Answer]) -> None:
-        def serve_now() -> None:
-            self._late.discard(handle)
-            serve()
-
-        handle = asyncio.get_running_loop().call_later(seconds, serve_now)
-        self._late.add(handle)

@@ -2,7 +2,6 @@
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
 from random import Random
 from urllib.parse import parse_qs
 
@@ -10,8 +9,8 @@ import orjson
 
 from enkash_coins.sandbox.answers import Answer, failure, success
 
-#: A JSON object of the API's own keys.
-Fields = dict[str, str | int]
+#: A JSON object of the API's own keys; a configuration may be an object itself.
+Fields = dict[str, str | int | dict[str, object]]
 
 #: How much of the past is kept, so that long runs keep flat memory.
 HISTORY = 10_000
@@ -20,8 +19,8 @@ COMPANY = "CEK1"
 EXAMPLE = "WCC12345"
 EVENTS = ("INVOICE_PAYMENT", "MEAL_CARD_PAYMENT", "REFERRAL_EVENT")
 
-_CONFIG = {"amount": int, "configuration": str, "companyId": str, "event": str}
-_ALLOCATION = {"companyId": str, "event": str, "requestId": str, "userId": str}
+_CONFIG = {"amount": (int,), "configuration": (str, dict), "companyId": (str,), "event": (str,)}
+_ALLOCATION = dict.fromkeys(("companyId", "event", "requestId", "userId"), (str,))
 _SHOWN = ("coinConfigId", "configuration", "event", "amount")
 _LARGEST = 2**63 - 1
 
@@ -37,8 +36,8 @@ class _Refused(Exception):
 class World:
     """All that the API knows, and the operations on it.
 
-    What is in ``configs`` may be changed or taken out directly, as if somebody else had done it. Only if a company or
-    an event is new to a config, that has to come by an update: an index knows them, too.
+    What is in ``configs`` may be changed or taken out directly, as if somebody else had done it; only a config's
+    company and event are changed by an update, because an index knows them.
 
     Args:
         configs: how many there are at first, besides the documented example.
@@ -56,6 +55,7 @@ class World:
         self._request_ids: set[str] = set()
         self._dedupe = dedupe
         self._last_number = configs
+        self._ids: dict[tuple[object, object], str] | None = None
         self._operations: dict[str, Callable[[str, bytes], object]] = {
             "get": self._get,
             "update": self._update,
@@ -81,7 +81,7 @@ class World:
         self._check(fields)
         changes = {name: fields[name] for name in _CONFIG if name in fields}
         if "event" in changes or "companyId" in changes:
-            self._index.setdefault(_place(config | changes), {})[config_id] = None
+            self._ids = None
         config.update(changes)
         self.applied.append(("update", config_id, fields))
         return _shown(config)
@@ -89,12 +89,13 @@ class World:
     def _create(self, _query: str, body: bytes) -> object:
         fields = _read(body, _CONFIG, required=True)
         self._check(fields)
-        if self._holder(_place(fields)) is not None:
+        if self._found(fields) is not None:
             raise _Refused(409, "A configuration of this company and event exists already")
         config_id = self._next_id()
         config = {"coinConfigId": config_id, **{name: fields[name] for name in _CONFIG}}
         self.configs[config_id] = config
-        self._index.setdefault(_place(config), {})[config_id] = None
+        if self._ids is not None:
+            self._ids[_place(config)] = config_id
         self.applied.append(("create", config_id, fields))
         return _shown(config)
 
@@ -105,8 +106,8 @@ class World:
         if self._dedupe and request_id in self._request_ids:
             raise _Refused(409, "requestId exists already")
         self._request_ids.add(request_id)
-        config = self._holder(_place(fields))
-        self._balances[str(fields["userId"])] += 1 if config is None else int(config["amount"])
+        config = self._found(fields)
+        self._balances[str(fields["userId"])] += 1 if config is None else int(str(config["amount"]))
         self.allocations.append(fields)
         self.applied.append(("allocate", request_id, fields))
         return "Successfully allocated enkash Coins"
@@ -126,13 +127,11 @@ class World:
             raise _Refused(404, "No such coin configuration")
         return config
 
-    def _holder(self, place: tuple[object, object]) -> Fields | None:
-        for config_id in list(self._index.get(place, ())):
-            config = self.configs.get(config_id)
-            if config is not None and _place(config) == place:
-                return config
-            del self._index[place][config_id]  # it has moved away, or was taken out of `configs`
-        return None
+    def _found(self, fields: Fields) -> Fields | None:
+        """The config of this company and event."""
+        if self._ids is None:
+            self._ids = {_place(config): config_id for config_id, config in self.configs.items()}
+        return self.configs.get(self._ids.get(_place(fields), ""))
 
     def _check(self, fields: Fields) -> None:
         if "companyId" in fields and fields["companyId"] not in self._companies:
@@ -148,14 +147,6 @@ class World:
         while (config_id := f"WCC{self._last_number:05d}") in self.configs:
             self._last_number += 1
         return config_id
-
-    @cached_property
-    def _index(self) -> dict[tuple[object, object], dict[str, None]]:
-        # Made when first needed: a million configs that are only updated do without it.
-        index: dict[tuple[object, object], dict[str, None]] = {}
-        for config_id, config in self.configs.items():
-            index.setdefault(_place(config), {})[config_id] = None
-        return index
 
 
 def _made(count: int, dice: Random) -> Iterator[tuple[str, Fields]]:
@@ -188,17 +179,19 @@ def _place(config: Fields) -> tuple[object, object]:
     return config["companyId"], config["event"]
 
 
-def _read(body: bytes, types: Mapping[str, type], *, required: bool) -> Fields:
+def _read(body: bytes, types: Mapping[str, tuple[type, ...]], *, required: bool) -> Fields:
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError:
         fields = None
     if not isinstance(fields, dict):
         raise _Refused(400, "The body must be a JSON object")
-    for name, kind in types.items():
+    for name, kinds in types.items():
+        value = fields.get(name)
         if name not in fields:
             if required:
                 raise _Refused(400, f"Missing parameter: {name}")
-        elif type(fields[name]) is not kind:  # exactly: no true, 10.0 or "10" for an integer
+        # Exactly: no true, 10.0 or "10" for an integer; and the object form of a configuration holds a CUSTOM.
+        elif type(value) not in kinds or (type(value) is dict and type(value.get("CUSTOM")) is not str):
             raise _Refused(400, f"Invalid parameter: {name}")
     return fields

@@ -1,14 +1,9 @@
 """The command as people run it, and a sandbox for it."""
 
-import asyncio
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,24 +61,3 @@ def wait_for(sandbox: Sandbox, operation: str, count: int) -> None:
     while sandbox.calls[operation] < count:
         assert time.monotonic() < deadline
         time.sleep(0.002)
-
-
-@contextmanager
-def serving(sandbox: Sandbox) -> Iterator[Sandbox]:
-    """Serve in a thread of its own: the command brings its own event loop."""
-    started: Future[asyncio.AbstractEventLoop] = Future()
-    stopped = asyncio.Event()
-
-    async def serve() -> None:
-        async with sandbox:
-            started.set_result(asyncio.get_running_loop())
-            await stopped.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    loop = started.result(timeout=10)
-    try:
-        yield sandbox
-    finally:
-        loop.call_soon_threadsafe(stopped.set)
-        thread.join()

@@ -9,7 +9,7 @@ import pytest
 
 from enkash_coins.cli import main
 from enkash_coins.sandbox import Sandbox
-from tests.cli.command import Command, Done, Start, serving
+from tests.cli.command import Command, Done, Start
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     with contextlib.ExitStack() as stack:
 
         def started(configs: int = 20, **options: Any) -> Sandbox:  # noqa: ANN401  # the sandbox's own
-            sandbox = stack.enter_context(serving(Sandbox(configs, **options)))
+            sandbox = stack.enter_context(Sandbox(configs, **options))
             for name, value in sandbox.environment.items():
                 monkeypatch.setenv(name, value)
             return sandbox

@@ -133,13 +133,15 @@ def test_sandbox_serves_until_it_is_ended(
     run: Command, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     """It prints the variables to export, serves whoever uses them, and ends well when it is told to."""
-    child = process("sandbox", "--configs", "5", "--seed", "1", "--no-dedupe")
+    faults = ("--fault", "get:1=server_error,status=500", "--fault", "get:2=html")
+    child = process("sandbox", "--configs", "5", "--seed", "1", "--no-dedupe", *faults)
     assert child.stdout is not None
     for _ in range(5):
         export, _, setting = child.stdout.readline().rstrip("\n").partition(" ")
         name, _, value = setting.partition("=")
         assert export == "export"
         monkeypatch.setenv(name, value)
+    assert "HTTP 502" in run("get WCC00005 --retries 1").err
     assert run("get WCC00005").code == 0
     assert run("get WCC00006").code == 1
     assert run(f"sandbox --port {os.environ['ENKASH_BASE_URL'].rpartition(':')[2]}").code == 2

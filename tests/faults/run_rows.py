@@ -35,7 +35,7 @@ def updates(dice: Random, configs: dict[str, Fields], *, slips: bool) -> list[It
     """
     ids = dice.sample(sorted(configs), dice.choice((2, 6, CONFIGS)))
     company = str(configs[ids[0]]["companyId"])
-    before: dict[str, list[int]] = {id_: [int(configs[id_]["amount"])] for id_ in ids}
+    before: dict[str, list[int]] = {id_: [int(str(configs[id_]["amount"]))] for id_ in ids}
     rows: list[Item] = []
     for number in range(dice.choice((3, 10, 40))):
         id_ = dice.choice(ids)

@@ -12,7 +12,6 @@ import pytest
 
 from enkash_coins.cli import main
 from enkash_coins.sandbox import Sandbox
-from tests.cli.command import serving
 from tests.faults.cases import Cases
 from tests.faults.test_hostile_input import NASTY, text
 
@@ -114,7 +113,7 @@ def damaged(whole: str, dice: Random) -> bytes:
 def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """One that the environment leads to, from a folder of the test's own."""
     monkeypatch.chdir(tmp_path)
-    with serving(Sandbox(CONFIGS)) as sandbox:
+    with Sandbox(CONFIGS) as sandbox:
         for name, value in sandbox.environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("ENKASH_LOGIN_GUARD", str(tmp_path / "guard"))  # and not the file of whoever runs this

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 from random import Random
 from typing import Any
 
+import attrs
 import orjson
 import pytest
 
@@ -85,12 +86,13 @@ def test_first_fault_that_hits_decides() -> None:
         ("cut", {"nth": True}, "nth must be whole numbers, from 1"),
         ("cut", {"nth": 1.5}, "nth must be whole numbers, from 1"),
         ("cut", {"nth": "3"}, "nth must be whole numbers, from 1"),
-        ("cut", {"probability": 1.1}, "probability must be between 0 and 1"),
-        ("cut", {"probability": -0.1}, "probability must be between 0 and 1"),
-        ("cut", {"probability": float("nan")}, "probability must be between 0 and 1"),
-        ("drip", {"seconds": -1}, "seconds must be a finite number, from 0"),
-        ("drip", {"seconds": float("inf")}, "seconds must be a finite number, from 0"),
-        ("drip", {"seconds": float("nan")}, "seconds must be a finite number, from 0"),
+        ("cut", {"probability": 1.1}, "probability must be at least 0 and at most 1; not 1.1"),
+        ("cut", {"probability": -0.1}, "probability must be at least 0 and at most 1; not -0.1"),
+        ("cut", {"probability": float("nan")}, "probability must be at least 0 and at most 1; not nan"),
+        ("drip", {"seconds": -1}, "seconds must be at least 0; not -1"),
+        ("drip", {"seconds": float("inf")}, "seconds must be at least 0; not inf"),
+        ("drip", {"seconds": float("nan")}, "seconds must be at least 0; not nan"),
+        ("large_header", {"size": -1}, "size must be at least 0; not -1"),
         ("cut", {"seconds": 1}, "seconds means nothing to cut"),
         ("cut", {"status": 500}, "status means nothing to cut"),
         ("html", {"retry_after": 3}, "retry_after means nothing to html"),
@@ -108,6 +110,56 @@ def test_fault_that_makes_no_sense_is_refused_with_one_clear_message(
     """A typo in a fault is an error where it is written, not a fault that silently never comes."""
     with pytest.raises(ValueError, match=f"^{message}"):
         Fault(kind, **settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("update:3=disconnect_after_apply", Fault("disconnect_after_apply", on="update", nth=3)),
+        ("get=hang", Fault("hang", on="get")),
+        ("=cut", Fault("cut")),
+        ("*=cut", Fault("cut")),
+        (":2=cut", Fault("cut", nth=2)),
+        ("token:1,3=cut", Fault("cut", on="token", nth=[1, 3])),
+        ("get:3-5=cut", Fault("cut", on="get", nth=range(3, 6))),
+        ("get:3-=cut", Fault("cut", on="get", nth=range(3, 10**12 + 1))),
+        ("*:12.5%=html,status=504", Fault("html", probability=0.125, status=504)),
+        ("get=drip,seconds=0.5", Fault("drip", on="get", seconds=0.5)),
+        (
+            "get=server_error,status=500,retry_after=soon",
+            Fault("server_error", on="get", status=500, retry_after="soon"),
+        ),
+        ("get=large_header,size=70000", Fault("large_header", on="get", size=70_000)),
+    ],
+)
+def test_fault_may_be_written_as_text(text: str, fault: Fault) -> None:
+    """As on the command line: the operation, which of its requests, the kind, and its settings."""
+    read = Fault.parse(text)
+    assert (read.nth is None) == (fault.nth is None)
+    assert all((number in (read.nth or ())) == (number in (fault.nth or ())) for number in range(1, 10))
+    assert attrs.evolve(read, nth=None) == attrs.evolve(fault, nth=None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "kind must be one of latency, "),
+        ("update", "kind must be one of latency, "),
+        ("update=explode", "kind must be one of latency, .*; not 'explode'"),
+        ("updat=cut", r"on must be '\*' or one of get, "),
+        ("update:0=cut", "nth must be whole numbers, from 1"),
+        ("update:x=cut", "invalid literal"),
+        ("update:5-3=cut", "nth must be whole numbers, from 1"),
+        ("update:200%=cut", "probability must be at least 0"),
+        ("update=cut,seconds=1", "seconds means nothing to cut"),
+        ("update=drip,second=1", "'second' is none of seconds, status, size, retry_after"),
+        ("update=drip,seconds", "could not convert"),
+    ],
+)
+def test_text_that_is_no_fault_is_refused_with_one_clear_message(text: str, message: str) -> None:
+    """The whole text, and what is wrong with it."""
+    with pytest.raises(ValueError, match=f"^{text!r} is no fault such as update:3=disconnect_after_apply: {message}"):
+        Fault.parse(text)
 
 
 def test_kind_may_be_a_string_or_a_member() -> None:
@@ -150,7 +202,9 @@ def test_page_in_the_api_s_place_is_html(fault: Fault, status: int) -> None:
     assert answer.body.startswith(b"<html>")
 
 
-@pytest.mark.parametrize("kind", ["latency", "malformed", "cut", "disconnect_after_apply", "drip", "hang"])
+@pytest.mark.parametrize(
+    "kind", ["latency", "malformed", "cut", "disconnect_after_apply", "drip", "hang", "close", "large_header"]
+)
 def test_other_faults_leave_the_answer_to_the_api(kind: str) -> None:
     """A fault of the connection changes how an answer comes, not what it says."""
     assert Fault(kind).answer() is None

@@ -1,35 +1,43 @@
-"""The rate limit, without a clock."""
+"""The rate limits, without a clock."""
 
 import pytest
 
-from enkash_coins.sandbox.limits import RateLimit
+from enkash_coins.sandbox.limits import FixedWindow, TokenBucket
 
 
-def test_as_many_as_the_rate_get_in_at_once_and_no_more() -> None:
-    """A second has room for `rate` requests; the next has to wait until the first is a second old."""
-    limit = RateLimit(3)
-    assert [limit.wait(10.0) for _ in range(4)] == [0, 0, 0, 1.0]
-    assert limit.wait(10.75) == 0.25
-    assert limit.wait(11.0) == 0
+def test_a_bucket_lets_its_burst_in_at_once_and_then_the_rate() -> None:
+    """After a pause there is room for the burst; then each request waits for a token."""
+    bucket = TokenBucket(2, burst=3)
+    assert [bucket.wait(10.0) for _ in range(4)] == [0, 0, 0, 0.5]
+    assert bucket.wait(10.25) == 0.25
+    assert [bucket.wait(10.5), bucket.wait(10.5)] == [0, 0.5]
+    assert [bucket.wait(60.0) for _ in range(4)] == [0, 0, 0, 0.5]
 
 
-@pytest.mark.parametrize("rate", [1, 2.5, 50])
-def test_no_second_ever_sees_more_than_the_rate(rate: float) -> None:
-    """Whatever second one looks at, also the first; with 2.5 a second it is 2 in whatever 0.8 seconds."""
-    limit = RateLimit(rate)
-    let_in = [tick / 1000 for tick in range(5000) if limit.wait(tick / 1000) == 0]
-    span = int(rate) / rate
-    assert max(sum(start <= time < start + span for time in let_in) for start in let_in) == int(rate)
-    assert len(let_in) >= 5 * rate - 1
-
-
-def test_pace_at_the_rate_is_never_refused() -> None:
-    """A client that keeps to the limit does not get to feel it."""
-    limit = RateLimit(8)
-    assert not any(limit.wait(number / 8) for number in range(100))
+@pytest.mark.parametrize("rate", [0.5, 3, 50, 700])
+def test_whoever_keeps_to_the_rate_is_never_refused(rate: float) -> None:
+    """Also in a bucket without any room for a burst, and whatever the rounding."""
+    bucket = TokenBucket(rate, burst=1)
+    assert not any(bucket.wait(number / rate) for number in range(1000))
 
 
 def test_refused_requests_do_not_prolong_the_wait() -> None:
     """Only what is let in counts."""
-    limit = RateLimit(0.5)
-    assert [limit.wait(now) for now in (0.0, 0.5, 1.5, 2.0)] == [0, 1.5, 0.5, 0]
+    bucket = TokenBucket(0.5, burst=1)
+    assert [bucket.wait(now) for now in (0.0, 0.5, 1.5, 2.0)] == [0, 1.5, 0.5, 0]
+    window = FixedWindow(1, seconds=2)
+    assert [window.wait(now) for now in (0.0, 0.5, 1.0, 1.5, 2.0)] == [0, 0, 1.0, 0.5, 0]
+
+
+def test_a_window_takes_its_requests_however_close_they_come() -> None:
+    """Twice as many get in around the end of a window: that is how such limits are."""
+    window = FixedWindow(2, seconds=5)
+    assert [window.wait(now) for now in [14.9] * 10] == [0] * 10
+    assert window.wait(14.5) == 0.5
+    assert [window.wait(now) for now in [15.0] * 10] == [0] * 10
+    assert window.wait(15.0) == 5
+
+
+def test_a_window_has_room_for_one_at_least() -> None:
+    """A rate that is small for its window does not shut everybody out."""
+    assert FixedWindow(0.1, seconds=1).wait(0.0) == 0

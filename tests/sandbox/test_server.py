@@ -2,15 +2,20 @@
 
 import asyncio
 import base64
+import http.client
+import json
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from typing import Any, Self
 
 import aiohttp
 import pytest
 
+from enkash_coins import PayloadEncryption
 from enkash_coins.auth.password_grant import PasswordGrant
 from enkash_coins.sandbox import Fault, Sandbox
 from enkash_coins.sandbox.world import HISTORY
@@ -122,11 +127,22 @@ async def test_answer_to_head_has_no_body() -> None:
                 assert (answer.status, await answer.read()) == (405, b"")
 
 
+async def test_headers_beyond_8_kilobytes_are_refused() -> None:
+    """All of them together, as a servlet container does it; with a page, and no effect."""
+    async with Sandbox() as sandbox, Client(sandbox) as client:
+        await client.log_in()
+        for size, status in ((3000, 200), (4000, 400)):
+            headers = {"Cookie": "a=" + "x" * size, "X-Large": "x" * 4000}
+            async with client.http.patch(UPDATE, json={"amount": size}, headers=headers) as answer:
+                assert answer.status == status
+        assert [fields for _, _, fields in sandbox.applied] == [{"amount": 3000}]
+
+
 async def test_connection_is_closed_when_asked_for() -> None:
     """Connections are kept, unless the client says otherwise."""
     async with Sandbox() as sandbox:
         reader, writer = await asyncio.open_connection("127.0.0.1", sandbox.port)
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        writer.write(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         answers = await asyncio.wait_for(reader.read(), 10)
         assert (answers.count(b"HTTP/1.1 404"), answers.count(b"Connection: close")) == (2, 1)
         writer.close()
@@ -192,9 +208,10 @@ async def test_cookies_are_set_once_and_any_are_taken() -> None:
             assert set(other.cookies) == {"JSESSIONID"}
 
 
-async def test_rate_beyond_the_limit_is_refused_with_retry_after() -> None:
+@pytest.mark.parametrize("window", [None, 1000.0])
+async def test_rate_beyond_the_limit_is_refused_with_retry_after(window: float | None) -> None:
     """Token requests count, too; what is refused takes no effect."""
-    async with Sandbox(rate=2) as sandbox, Client(sandbox) as client:
+    async with Sandbox(rate=2 if window is None else 0.002, window=window) as sandbox, Client(sandbox) as client:
         sandbox._clock = lambda: 100.0  # however slow the machine: all in the same second
         await client.log_in()
         answers = [client.http.patch(UPDATE, json={"amount": amount}) for amount in (1, 2, 3)]
@@ -202,9 +219,110 @@ async def test_rate_beyond_the_limit_is_refused_with_retry_after() -> None:
         for answer in answers:
             async with answer as got:
                 statuses.append((got.status, got.headers.get("Retry-After")))
-        assert statuses == [(200, None), (429, "1"), (429, "1")]
+        wait = "1" if window is None else "900"
+        assert statuses == [(200, None), (429, wait), (429, wait)]
         assert sandbox.calls["update"] == 3
         assert [body for _, _, body in sandbox.applied] == [{"amount": 1}]
+
+
+async def test_rate_limit_need_not_say_when_to_come_back() -> None:
+    """A CDN may answer with a page, and no Retry-After."""
+    async with Sandbox(rate=0.001, retry_after=False) as sandbox, Client(sandbox) as client:
+        await client.log_in()
+        async with client.http.get(UPDATE) as answer:
+            assert (answer.status, answer.headers["Content-Type"]) == (429, "text/html")
+            assert "Retry-After" not in answer.headers
+
+
+async def test_requests_beyond_the_capacity_wait_for_their_turn() -> None:
+    """So many are worked on at once; what waits has not taken effect yet."""
+    async with Sandbox(capacity=2) as sandbox, Client(sandbox) as client:
+        await client.log_in()
+        sandbox._latency = 3600.0
+        waiting = [asyncio.create_task(client.ask("PATCH", UPDATE, json={"amount": amount})) for amount in (1, 2, 3)]
+        await until(lambda: sandbox.calls["update"] == 3)
+        assert len(sandbox.applied) == 2
+        first = sandbox.applied[0][2]["amount"]
+        waiting[int(str(first)) - 1].cancel()  # whoever goes away makes room
+        await until(lambda: len(sandbox.applied) == 3)
+
+
+async def test_requests_beyond_the_capacity_may_be_refused_at_once() -> None:
+    """503, and no effect: as a server does that does not queue."""
+    async with Sandbox(capacity=1, queue=False) as sandbox, Client(sandbox) as client:
+        await client.log_in()
+        sandbox._latency = 3600.0
+        served = asyncio.create_task(client.ask("PATCH", UPDATE, json={"amount": 1}))
+        await until(lambda: len(sandbox.applied) == 1)
+        assert (await client.ask("PATCH", UPDATE, json={"amount": 2}))[0] == 503
+        assert len(sandbox.applied) == 1
+        served.cancel()
+
+
+async def test_connections_that_are_not_in_use_are_closed() -> None:
+    """After `idle_timeout` seconds, and without a word."""
+    async with Sandbox(idle_timeout=0.01) as sandbox:
+        reader, writer = await asyncio.open_connection("127.0.0.1", sandbox.port)
+        writer.write(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 10)
+        assert answer.startswith(b"HTTP/1.1 404")
+        assert b"Connection: close" not in answer
+        writer.close()
+
+
+async def test_a_new_token_may_end_the_one_before() -> None:
+    """As with one active token per user."""
+    async with Sandbox(one_token=True) as sandbox, Client(sandbox) as first, Client(sandbox) as second:
+        await first.log_in()
+        await second.log_in()
+        assert (await first.ask("GET", UPDATE))[0] == 401
+        assert (await second.ask("GET", UPDATE))[0] == 200
+
+
+async def test_encrypted_bodies_travel_encrypted_in_both_directions() -> None:
+    """The known answer of the documents is understood, and what comes back is sealed in the same form."""
+    its = PayloadEncryption("sandbox-client-secret")
+    async with Sandbox(encrypted=True) as sandbox, Client(sandbox) as client:
+        await client.log_in()  # plain, as ever
+        status, sealed = await client.ask("PATCH", UPDATE, json={"request": "h91cCdBjT7gmtMejiP9zPA=="})
+        assert (status, list(sealed)) == (200, ["request"])
+        assert its.open(json.dumps(sealed).encode()) == (
+            b'{"payload":{"coinConfigId":"WCC12345","configuration":"DEFAULT","event":"INVOICE_PAYMENT","amount":10},'
+            b'"response_code":0,"response_message":"Success"}'
+        )
+        for ask, expected in ((client.ask("GET", UPDATE), 200), (client.ask("GET", UPDATE + "9"), 404)):
+            status, sealed = await ask
+            assert (status, list(sealed)) == (expected, ["request"])
+        assert sandbox.environment["ENKASH_ENCRYPTED"] == "1"
+
+
+@pytest.mark.parametrize("body", [b'{"amount":10}', b'{"request":"AAAA"}', b'{"request":1}', b"[]", b"{"])
+async def test_what_cannot_be_deciphered_is_refused(body: bytes) -> None:
+    """A client that sends plain bodies, or has another secret, gets 400, and nothing is applied."""
+    async with Sandbox(encrypted=True) as sandbox, Client(sandbox) as client:
+        await client.log_in()
+        status, sealed = await client.ask("PATCH", UPDATE, data=body, headers={"Content-Type": "application/json"})
+        refusal = PayloadEncryption("sandbox-client-secret").open(json.dumps(sealed).encode())
+        assert (status, json.loads(refusal)["response_message"]) == (400, "The body cannot be deciphered")
+        assert not sandbox.applied
+
+
+async def test_what_stands_in_front_of_the_api_does_not_encrypt() -> None:
+    """A refused token, a rate limit and a gateway's page come plain, also from an encrypted sandbox."""
+    async with Sandbox(encrypted=True) as sandbox, Client(sandbox) as client:
+        assert (await client.ask("GET", UPDATE))[1]["error"] == "unauthorized"
+        await client.log_in()
+        sandbox.faults += [Fault("rate_limited", on="get", retry_after=1), Fault("html", on="update")]
+        assert (await client.ask("GET", UPDATE))[1]["response_message"] == "Too many requests"
+        async with client.http.patch(UPDATE, json={"amount": 1}) as answer:
+            assert (await answer.read())[:6] == b"<html>"
+
+
+def test_an_encrypted_sandbox_without_the_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message is the command to type."""
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'enkash-coins\[encryption\]'"):
+        Sandbox(encrypted=True)
 
 
 async def test_latency_delays_the_answer_and_not_the_effect() -> None:
@@ -234,17 +352,11 @@ async def test_requests_are_shown_as_they_came() -> None:
         assert seen.body == b"{}"
 
 
-async def test_memory_of_requests_is_bounded() -> None:
-    """However many requests: the last ones are kept, and few sets of headers with them."""
-    async with Sandbox() as sandbox:
-        assert sandbox.requests.maxlen == HISTORY
-        assert sandbox.applied.maxlen == HISTORY
-        async with Client(sandbox) as client:
-            for number in range(600):
-                async with client.http.get("/", headers={"X-Number": str(number)}):
-                    pass
-        assert len(sandbox._headers) < 300
-        assert {dict(seen.headers)["X-Number"] for seen in sandbox.requests} == {str(number) for number in range(600)}
+async def test_memory_of_the_past_is_bounded() -> None:
+    """However many requests: the last ones are kept."""
+    sandbox = Sandbox()
+    assert sandbox.requests.maxlen == 2000
+    assert sandbox.applied.maxlen == HISTORY
 
 
 async def test_faults_may_be_changed_while_running() -> None:
@@ -289,6 +401,28 @@ async def test_stopped_sandbox_starts_again_where_it_was() -> None:
             assert (await client.ask("GET", UPDATE))[1]["payload"]["amount"] == 77
 
 
+def test_it_runs_in_a_thread_for_tests_that_are_not_async() -> None:
+    """`with` instead of `async with`: whoever blocks does not block it; and again, on the same port."""
+    sandbox = Sandbox()
+    for _ in range(2):
+        with sandbox as running:
+            assert running is sandbox
+            connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=10)
+            connection.request("GET", "/nowhere")
+            assert connection.getresponse().status == 404
+            connection.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "enkash-sandbox"]
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", sandbox.port))
+
+
+def test_a_start_in_a_thread_that_fails_says_why() -> None:
+    """A port that is taken is the caller's error, and no thread is left."""
+    with Sandbox() as sandbox, pytest.raises(OSError, match="address already in use"), Sandbox(port=sandbox.port):
+        pass
+    assert not [thread for thread in threading.enumerate() if thread.name == "enkash-sandbox"]
+
+
 async def test_start_says_what_is_wrong() -> None:
     """A second start, a port that is taken, an address too early: one clear error each."""
     with pytest.raises(RuntimeError, match="no address before it is started"):
@@ -309,12 +443,19 @@ async def test_start_says_what_is_wrong() -> None:
         {"latency": float("inf")},
         {"rate": 0},
         {"rate": float("nan")},
+        {"rate": 5, "burst": 0},
+        {"rate": 5, "burst": 5, "window": 1},
+        {"burst": 5},
+        {"window": 5},
+        {"capacity": 0},
+        {"idle_timeout": 0},
+        {"faults": ["update:x=cut"]},
     ],
     ids=str,
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     """A sandbox that cannot work is not made."""
-    with pytest.raises(ValueError, match="|".join(wrong)):
+    with pytest.raises(ValueError, match="|".join(wrong) + "|no fault"):
         Sandbox(**wrong)
 
 
@@ -336,7 +477,7 @@ def test_stops_at_once_and_silently() -> None:
             writers = []
             for _ in range(50):
                 _, writer = await asyncio.open_connection("127.0.0.1", sandbox.port)
-                writer.write(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+                writer.write(b"GET /a HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
                 writers.append(writer)
             _, half = await asyncio.open_connection("127.0.0.1", sandbox.port)
             half.write(b"POST / HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 9\\r\\n\\r\\n{")

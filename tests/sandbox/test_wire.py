@@ -154,6 +154,41 @@ async def test_cut() -> None:
         assert wire.applied
 
 
+async def test_close() -> None:
+    """A whole answer that does not announce the end of the connection, which comes after it."""
+    async with update_with(Fault("close")) as wire:
+        status, headers, _ = await wire.answer()
+        assert (status, headers.get("connection")) == (200, None)
+        assert await wire.reader.read() == b""
+        assert wire.applied
+
+
+async def test_unauthorized() -> None:
+    """401 for a token that is good, and stays it; no effect."""
+    async with update_with(Fault("unauthorized", on="update", nth=1)) as wire:
+        status, _, body = await wire.answer()
+        assert (status, json.loads(body)["error"]) == (401, "invalid_token")
+        assert not wire.applied
+
+
+async def test_large_header() -> None:
+    """A whole answer with a header of that many bytes."""
+    async with update_with(Fault("large_header", size=30_000)) as wire:
+        status, headers, _ = await wire.answer()
+        assert (status, len(headers["content-security-policy"])) == (200, 30_000)
+        assert wire.applied
+
+
+async def test_new_cookie() -> None:
+    """A cookie of another name with every answer."""
+    async with Sandbox(1, faults=[Fault("new_cookie", size=50)]) as sandbox:
+        jar = aiohttp.CookieJar(unsafe=True)
+        async with aiohttp.ClientSession(cookie_jar=jar) as http:
+            for _ in range(3):
+                await status_of(http, f"{sandbox.base_url}/oauth/token")
+    assert sorted(len(cookie.value) for cookie in jar) == [32, 32, 50, 50, 50]
+
+
 async def test_disconnect_before_apply() -> None:
     """Not a byte, the end of the connection, and no effect."""
     async with update_with(Fault("disconnect_before_apply")) as wire:
@@ -241,7 +276,15 @@ async def test_every_kind_hits_token_requests_too(kind: FaultKind) -> None:
             if kind == "hang":
                 login.cancel()
             await asyncio.wait([login], timeout=10)
-        untouched = {"rate_limited", "server_error", "operation_failed", "html", "disconnect_before_apply", "hang"}
+        untouched = {
+            "rate_limited",
+            "server_error",
+            "operation_failed",
+            "html",
+            "disconnect_before_apply",
+            "hang",
+            "unauthorized",
+        }
         await until(lambda: sandbox._login._failures == (kind not in untouched))
 
 

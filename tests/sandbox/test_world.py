@@ -75,6 +75,14 @@ def test_update_sets_what_it_names_and_answers_with_the_result() -> None:
     }  # fmt: skip
 
 
+def test_configuration_may_be_an_object() -> None:
+    """The schema's literal form, with whatever else stands in it, comes back as it was."""
+    world, custom = make(), {"CUSTOM": "summer", "since": 2026}
+    assert ask(world, "update", "WCC00001", {"configuration": custom})[1]["configuration"] == custom
+    assert ask(world, "create", "", NEW | {"configuration": custom})[1]["configuration"] == custom
+    assert world.configs["WCC00001"]["configuration"] == custom
+
+
 def test_create_makes_an_id_that_was_not_there() -> None:
     """New configs go on where the numbers end, around ids that are taken."""
     world = make(12_343)
@@ -163,7 +171,9 @@ def test_refused_allocation_does_not_use_up_its_request_id() -> None:
         ("update", "WCC00001", {"amount": 10.0}, 400),
         ("update", "WCC00001", {"amount": True}, 400),
         ("update", "WCC00001", {"amount": None}, 400),
-        ("update", "WCC00001", {"configuration": {"CUSTOM": "x"}}, 400),
+        ("update", "WCC00001", {"configuration": {"custom": "x"}}, 400),
+        ("update", "WCC00001", {"configuration": {"CUSTOM": 1}}, 400),
+        ("update", "WCC00001", {"event": {"CUSTOM": "x"}}, 400),
         ("update", "WCC00001", {"amount": 5, "companyId": "NOPE"}, 412),
         ("update", "WCC00001", {"amount": -1}, 422),
         ("update", "WCC00001", {"amount": 2**63}, 422),
