@@ -2,7 +2,7 @@
 
 ::
 
-    EnkashError                     .operation .attempts .maybe_applied .request_id
+    EnkashError                     .operation .about .attempts .maybe_applied .request_id
     ├─ InvalidRequest (ValueError)  refused here, before anything was sent
     ├─ LoginRefused                 the token endpoint said no; no further request with these credentials
     ├─ LoginSuspended               .retry_at: the guard against the account lock holds further logins back
@@ -15,7 +15,7 @@
     │   ├─ TimedOut (TimeoutError)
     │   └─ Disconnected
     ├─ MalformedResponse            .status: an answer that is not the API's
-    └─ ApiError                     .status .response_code .response_message .headers .retry_after
+    └─ ApiError                     .status .response_code .response_message .payload .headers .retry_after
         ├─ OperationFailed          HTTP 200 with response_code != 0
         ├─ BadRequest 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · Conflict 409
         ├─ PreconditionFailed 412 · UnprocessableEntity 422
@@ -32,6 +32,7 @@ from typing import ClassVar, TypedDict, Unpack
 
 class _Facts(TypedDict, total=False):
     operation: str | None
+    about: str | None
     attempts: int
     maybe_applied: bool
     request_id: str | None
@@ -42,6 +43,7 @@ class EnkashError(Exception):
 
     Attributes:
         operation: the call that failed: get, update, create, allocate, balance; ``None`` outside a call.
+        about: what was asked, with the id, e.g. ``update of WCC12345``; ``None`` outside a call.
         attempts: tries begun, whether or not bytes left this machine.
         maybe_applied: whether the write may have taken effect.
         request_id: an allocation's own id, for looking it up; else ``None``.
@@ -55,14 +57,21 @@ class EnkashError(Exception):
     def __init__(self, message: str = "", **facts: Unpack[_Facts]) -> None:
         super().__init__(message)
         self.operation = facts.get("operation")
+        self.about = facts.get("about")
         self.attempts = facts.get("attempts", 0)
         self.maybe_applied = facts.get("maybe_applied", self._doubtful)
         self.request_id = facts.get("request_id")
 
-    def __str__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """What happened, and what is in doubt: the error without what was asked, for logs, which name no users."""
         said = super().__str__()
-        # What a plain log line must not lack; `args` keeps the message alone.
-        return f"{said} (request id {self.request_id})" if self.maybe_applied and self.request_id else said
+        if self.maybe_applied and self.request_id:
+            return f"{said}; coins may have been given, under request id {self.request_id}"
+        return f"{said}; it may have been applied" if self.maybe_applied and self.about else said
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.summary}" if self.about else self.summary
 
 
 class InvalidRequest(EnkashError, ValueError):
@@ -145,7 +154,10 @@ class ApiError(EnkashError):
     Attributes:
         status: the HTTP status.
         response_code: the envelope's code, or ``None`` without an envelope.
-        response_message: the envelope's message, at most 512 characters, or ``None``.
+        response_message: the envelope's message, or the reason in whatever form the answer gives one, at most 512
+            characters; ``None`` if it gives none.
+        payload: the answer's payload as JSON values; the whole body where it has no envelope. It is text where the body
+            is no JSON, larger than 64 KiB (then its beginning) or nested more than 32 deep. Secrets are blacked out.
         headers: a few of the answer's headers, for support.
         retry_after: seconds that the server asked to wait (429, 425 and 503 only), or ``None``.
     """
@@ -157,6 +169,7 @@ class ApiError(EnkashError):
         status: int = 0,
         response_code: int | None = None,
         response_message: str | None = None,
+        payload: object = None,
         headers: Mapping[str, str] | None = None,
         retry_after: float | None = None,
         **facts: Unpack[_Facts],
@@ -165,6 +178,7 @@ class ApiError(EnkashError):
         self.status = status
         self.response_code = response_code
         self.response_message = response_message
+        self.payload = payload
         # A plain dict: a MappingProxyType cannot be pickled.
         self.headers: dict[str, str] = dict(headers or {})
         self.retry_after = retry_after

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-import orjson
+import msgspec
 
 from enkash_coins.errors import EnkashError, ServiceClosed
 from enkash_coins.transport import Request, Response
@@ -77,5 +77,5 @@ def answer(
     """
     if message is None:
         message = "Success" if 200 <= status < 300 and code == 0 else "Failure"
-    body = orjson.dumps({"payload": payload, "response_code": code, "response_message": message})
+    body = msgspec.json.encode({"payload": payload, "response_code": code, "response_message": message})
     return Response(status, {"Content-Type": "application/json", **(headers or {})}, body)

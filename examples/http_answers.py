@@ -69,7 +69,7 @@ def http_answer(error: EnkashError) -> tuple[int, dict[str, str], dict[str, obje
     """Status, headers and JSON body for this error, which is logged."""
     answer = answer_to(error)
     level = logging.ERROR if answer.needs_a_person else logging.INFO
-    log.log(level, "%s answered with %d: %s: %s", error.operation, answer.status, type(error).__name__, error)
+    log.log(level, "%s answered with %d: %s: %s", error.operation, answer.status, type(error).__name__, error.summary)
     headers = {} if answer.retry_after is None else {"Retry-After": str(math.ceil(answer.retry_after))}
     body: dict[str, object] = {"error": type(error).__name__, "advice": answer.advice, "request_id": error.request_id}
     return answer.status, headers, body

@@ -159,7 +159,9 @@ class Crew:
             self._failed_in_a_row += 1
             self.host_failed = not self._host_answers
             if self._failed_in_a_row == _HOPELESS:
-                self.end(f"{_HOPELESS} rows in a row failed on account of the host, the last with: {outcome.error}")
+                self.end(
+                    f"{_HOPELESS} rows in a row failed on account of the host, the last with: {outcome.error.summary}"
+                )
         elif outcome.attempts:
             self._failed_in_a_row = 0
             self._host_answers = True

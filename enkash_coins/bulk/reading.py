@@ -36,7 +36,7 @@ async def read(crew: Crew, ids: Callable[..., list[str]], found: Found) -> None:
         if outcome.result is not None:
             moved = await crew.writer.post(found(id_, seen(outcome.result)))
         elif is_no(outcome):
-            reason, gone = cut(str(outcome.error)), isinstance(outcome.error, NotFound)
+            reason, gone = cut(outcome.error.summary if outcome.error else ""), isinstance(outcome.error, NotFound)
             moved = await crew.writer.post(lambda db: readings.not_found(db, id_, reason, gone=gone))
         if moved is not None:
             crew.moved(moved)

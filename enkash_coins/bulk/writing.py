@@ -152,7 +152,7 @@ class Writes:
                 found = seen(outcome.result)
                 event = await self._writer.post(partial(writings.compare, todo=todo, found=found))
             elif is_no(outcome) and (todo.late is None or isinstance(outcome.error, NotFound)):
-                event, reason = Event.FOUND_NOTHING, cut(str(outcome.error))
+                event, reason = Event.FOUND_NOTHING, cut(outcome.error.summary if outcome.error else "")
             else:
                 event = None
                 self._crew.look_at(outcome)

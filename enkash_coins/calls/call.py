@@ -146,7 +146,7 @@ class Caller:
             return _complete(ServiceClosed("the service was closed"), endpoint, attempts, maybe_applied=doubt)
         error = _complete(error, endpoint, attempts, maybe_applied=doubt)
         if attempts > 1:
-            _log.warning("%s: given up after %d attempts: %s", request.operation, attempts, error)
+            _log.warning("%s: given up after %d attempts: %s", request.operation, attempts, error.summary)
         return error
 
     async def _in_time(self, request: Request, ends: float) -> Response:
@@ -202,7 +202,7 @@ class Caller:
 def _complete(error: EnkashError, endpoint: Endpoint[T], attempts: int, *, maybe_applied: bool) -> EnkashError:
     """A copy with the facts of this call: without traceback and context, whose frames may hold secrets."""
     error = copy.copy(error)
-    error.operation = endpoint.request.operation
+    error.operation, error.about = endpoint.request.operation, endpoint.about
     error.attempts = attempts
     error.maybe_applied = maybe_applied
     error.request_id = endpoint.request_id

@@ -33,8 +33,9 @@ def outcome_of(
         operation = endpoint.request.operation
         status = OutcomeStatus.MISMATCHED
         error = EnkashError(
-            f"{operation} of {endpoint.about}: the answer says success, but shows {wrong}",
+            f"the answer says success, but shows {wrong}",
             operation=operation,
+            about=endpoint.about,
             attempts=called.attempts,
             maybe_applied=True,
         )

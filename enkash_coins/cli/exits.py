@@ -55,7 +55,8 @@ def explained(error: EnkashError, *, look: tuple[str, ...] = ()) -> str:
     Args:
         look: the command that shows whether a write was applied; there is none for a new configuration.
     """
-    parts = [str(error.args[0])]  # the id is told below
+    said = str(error.args[0])
+    parts = [f"{error.about}: {said}" if error.about else said]  # without its doubt, which is told below
     if error.maybe_applied:
         parts.append("It may have been applied")
         if look:

@@ -59,7 +59,7 @@ class Auth:
                 if self._standing.accepted is not token:
                     self._standing = self._standing.accept(token)
             elif response.status == 401 and await self._renew(token):
-                error = api_error(response, request.operation)
+                error = api_error(response)
                 if isinstance(error, Unauthorized):
                     error._renewed = True  # noqa: SLF001  # this layer's word to the retry decision
                 raise error

@@ -96,7 +96,7 @@ class Encryption:
         except ValueError:
             if response.status >= 400:
                 return response
-        raise malformed(response, request.operation, "cannot be deciphered with this client secret")
+        raise malformed(response, "cannot be deciphered with this client secret")
 
     async def aclose(self) -> None:
         """Close the inner transport."""

@@ -86,7 +86,7 @@ async def test_plan_reads_and_writes_nothing(sandbox: Sandbox, coins: CoinEventS
     assert first.before == {"amount": 5, "configuration": "DEFAULT", "event": sandbox.configs[name(1)]["event"]}
     assert third.before is not None
     assert third.before["amount"] == 10
-    assert gone.reason == "get: HTTP 404: No such coin configuration"
+    assert gone.reason == "HTTP 404: No such coin configuration"
     assert mode(path) == 0o600
 
 

@@ -77,7 +77,7 @@ def test_apply_of_a_file_is_plan_and_apply_in_one(five: Sandbox, run: Command) -
     five.faults.append(Fault("operation_failed", on="update", nth=1))
     done = run("apply u.csv --yes --concurrency 1")
     assert done.code == 1
-    assert "  1 rejected  update: response_code 1: Refused, as the sandbox was told to" in done.err
+    assert "  1 rejected  response_code 1: Refused, as the sandbox was told to" in done.err
     assert "    line 2 WCC00001" in done.err
     assert run("apply u.csv --yes").code == 0
     assert five.configs["WCC00001"]["amount"] == 7
@@ -134,7 +134,7 @@ def test_limits_and_missing_configurations_are_in_the_plan(five: Sandbox, run: C
     done = run("plan u.csv --max-change 20%")
     assert done.code == 1
     assert "  1 not_sent  refused: it would change the amount from 5 to 50, which is more than 20%" in done.err
-    assert "  1 rejected  get: HTTP 404: No such coin configuration" in done.err
+    assert "  1 rejected  HTTP 404: No such coin configuration" in done.err
     assert "WCC00002  amount 5 → 6" in done.err
     bad = run("plan u.csv -o b.run --max-change lots")
     assert bad.code == 2
@@ -165,10 +165,10 @@ def test_rows_can_be_shown_by_status(five: Sandbox, run: Command) -> None:
     """One a line, with the reason; machines get all that is known."""
     write(f"{HEADER}WCC00001,7\nGONE,8\n")
     run("apply u.csv --yes")
-    assert run("show u.run --status rejected").out == "line 3 GONE  get: HTTP 404: No such coin configuration\n"
+    assert run("show u.run --status rejected").out == "line 3 GONE  HTTP 404: No such coin configuration\n"
     applied, rejected, total = map(json.loads, run("show u.run --json").out.splitlines())
     assert (applied["coin_config_id"], applied["status"], applied["before"]["amount"]) == ("WCC00001", "applied", 5)
-    assert (rejected["line"], rejected["reason"]) == (3, "get: HTTP 404: No such coin configuration")
+    assert (rejected["line"], rejected["reason"]) == (3, "HTTP 404: No such coin configuration")
     assert total == {"summary": {"applied": 1, "rejected": 1}, "rows": 2, "run": "u.run", "ended_by": None}
     assert len(run("apply u.run --yes --json").out.splitlines()) == 3
     assert len(run("show u.run --status applied --json").out.splitlines()) == 2

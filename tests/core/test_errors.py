@@ -42,11 +42,18 @@ TREE = {
 # What a failure of these classes means for a write, unless whoever raises it says otherwise: it may be applied.
 DOUBTFUL = {"TransportError", "TimedOut", "Disconnected", "MalformedResponse", "ServerError"}
 
-FACTS: dict[str, object] = {"operation": "allocate", "attempts": 3, "maybe_applied": True, "request_id": "order-7"}
+FACTS: dict[str, object] = {
+    "operation": "allocate",
+    "about": "allocate E to EK1",
+    "attempts": 3,
+    "maybe_applied": True,
+    "request_id": "order-7",
+}
 SAID: dict[str, object] = {
     "status": 429,
     "response_code": 37,
     "response_message": "velocity limit breached",
+    "payload": {"fields": ["amount"]},
     "headers": {"Retry-After": "7"},
     "retry_after": 7.0,
 }
@@ -93,13 +100,15 @@ def test_an_error_says_its_message_and_shows_its_fields(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TREE)
-def test_a_plain_log_line_of_an_allocation_in_doubt_has_its_request_id(name: str) -> None:
-    """``str`` is the message, and the id where somebody has to look it up; also when that turns out only later."""
+def test_an_error_is_one_sentence_to_act_on(name: str) -> None:
+    """What was asked, what happened, and what is in doubt; also when that turns out only later."""
     error = made(CLASSES[name], "what happened", fields_of(CLASSES[name]))
-    assert str(error) == "what happened (request id order-7)"
+    assert str(error) == ("allocate E to EK1: what happened; coins may have been given, under request id order-7")
+    error.request_id = None
+    assert str(error) == "allocate E to EK1: what happened; it may have been applied"
     error.maybe_applied = False
-    assert str(error) == "what happened"
-    error.maybe_applied, error.request_id = True, None
+    assert str(error) == "allocate E to EK1: what happened"
+    error.about, error.maybe_applied = None, True
     assert str(error) == "what happened"
 
 
@@ -107,7 +116,7 @@ def test_a_plain_log_line_of_an_allocation_in_doubt_has_its_request_id(name: str
 def test_fields_left_out_claim_nothing_but_doubt(name: str) -> None:
     """Without facts there are no attempts, no operation and no id; doubt is claimed by the class where due."""
     error = CLASSES[name]()
-    assert (error.operation, error.attempts, error.request_id) == (None, 0, None)
+    assert (error.operation, error.about, error.attempts, error.request_id) == (None, None, 0, None)
     assert error.maybe_applied is (name in DOUBTFUL)
     others = {field for field in vars(error) if not field.startswith("_")} - FACTS.keys()
     assert others == fields_of(CLASSES[name]).keys() - FACTS.keys()

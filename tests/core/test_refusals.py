@@ -16,14 +16,6 @@ Call = Callable[[CoinEventService, Any], Awaitable[object]]
 ID_FIELDS: dict[str, Call] = {
     "get: coin_config_id": lambda coins, bad: coins.get(bad),
     "update: coin_config_id": lambda coins, bad: coins.update(bad, amount=1),
-    "update: company_id": lambda coins, bad: coins.update("WCC1", company_id=bad),
-    "create: company_id": lambda coins, bad: coins.create(company_id=bad, event="E", amount=1, configuration="D"),
-    "allocate: company_id": lambda coins, bad: coins.allocate(company_id=bad, event="E", user_id="EK1"),
-    "allocate: user_id": lambda coins, bad: coins.allocate(company_id="CEK1", event="E", user_id=bad),
-    "allocate: request_id": lambda coins, bad: coins.allocate(
-        company_id="CEK1", event="E", user_id="EK1", request_id=bad
-    ),
-    "balance: user_id": lambda coins, bad: coins.balance(bad),
 }
 BAD_IDS: dict[str, object] = {
     **{
@@ -39,24 +31,34 @@ BAD_IDS: dict[str, object] = {
     "bytes": b"WCC12345",
     "list": ["WCC12345"],
 }
-NAME_FIELDS: dict[str, Call] = {
+TEXT_FIELDS: dict[str, Call] = {
     "update: configuration": lambda coins, bad: coins.update("WCC1", configuration=bad),
+    "update: company_id": lambda coins, bad: coins.update("WCC1", company_id=bad),
     "update: event": lambda coins, bad: coins.update("WCC1", event=bad),
+    "create: company_id": lambda coins, bad: coins.create(company_id=bad, event="E", amount=1, configuration="D"),
     "create: configuration": lambda coins, bad: coins.create(company_id="CEK1", event="E", amount=1, configuration=bad),
     "create: event": lambda coins, bad: coins.create(company_id="CEK1", event=bad, amount=1, configuration="D"),
+    "allocate: company_id": lambda coins, bad: coins.allocate(company_id=bad, event="E", user_id="EK1"),
     "allocate: event": lambda coins, bad: coins.allocate(company_id="CEK1", event=bad, user_id="EK1"),
+    "allocate: user_id": lambda coins, bad: coins.allocate(company_id="CEK1", event="E", user_id=bad),
+    "allocate: request_id": lambda coins, bad: coins.allocate(
+        company_id="CEK1", event="E", user_id="EK1", request_id=bad
+    ),
+    "balance: user_id": lambda coins, bad: coins.balance(bad),
 }
-BAD_NAMES: dict[str, object] = {
+BAD_TEXTS: dict[str, object] = {
     **{
         repr(text): text for text in ("", "a\0", "a\nb", "\t", "\x1b[31m", "\x7f", "\x85", "\x9f", "\ud800", "a\udfffb")
     },
-    "257 characters": "x" * 257,
+    **{repr(text): text for text in (" ", " a", "a ", "a\N{NO-BREAK SPACE}", "\N{EM SPACE}a")},
+    "129 characters": "x" * 129,
     "None": None,
     "int": 5,
     "bool": False,
     "bytes": b"E",
+    "list": ["E"],
 }
-CONFIGURATION_FIELDS = {field: call for field, call in NAME_FIELDS.items() if field.endswith("configuration")}
+CONFIGURATION_FIELDS = {field: call for field, call in TEXT_FIELDS.items() if field.endswith("configuration")}
 BAD_EXTRAS: list[Any] = [
     {"CUSTOM": "y"},
     {1: 2},
@@ -88,12 +90,13 @@ BAD_AMOUNTS: dict[str, object] = {
     "2**63": 2**63,
     "-2**63 - 1": -(2**63) - 1,
     "5,001 digits": 10**5000,
+    "a mere claim": type("Claim", (), {"__index__": None})(),
 }
 REFUSED = {
     f"{field} = {shown}": (field.partition(": ")[2], call, bad)
     for fields, values in (
         (ID_FIELDS, BAD_IDS),
-        (NAME_FIELDS, BAD_NAMES),
+        (TEXT_FIELDS, BAD_TEXTS),
         (CONFIGURATION_FIELDS, BAD_CONFIGURATIONS),
         (AMOUNT_FIELDS, BAD_AMOUNTS),
     )
@@ -212,3 +215,4 @@ def test_the_id_that_was_checked_is_the_id_that_is_sent(one: str) -> None:
     assert endpoints.get(one).request.path == "/api/v0/enkash-coins/WCC12345"
     assert endpoints.update(CoinEventUpdate(one, amount=1)).request.path == "/api/v0/enkash-coins/WCC12345"
     assert endpoints.balance(one).request.path == "/api/v0/coins/balance?userId=WCC12345"
+    assert endpoints.update(CoinEventUpdate("WCC1", event=one)).request.body == b'{"event":"WCC12345"}'

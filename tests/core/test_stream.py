@@ -120,7 +120,7 @@ async def test_an_invalid_row_is_an_outcome_too(case: str, concurrency: int) -> 
 @pytest.mark.parametrize("row", [None, "x", CoinEventUpdate("WCC1", amount=1)], ids=["None", "str", "an update"])
 async def test_an_invalid_allocation_is_an_outcome_too(row: CoinAllocation) -> None:
     """Of another type, or with a bad id."""
-    bad = CoinAllocation(company_id="C", event="E", user_id="a b")
+    bad = CoinAllocation(company_id="C", event="E", user_id="a\nb")
     async with CoinEventService(MockTransport([])) as coins:
         failed = await coins.allocate_many([row, bad]).failures()
     assert [(outcome.status, outcome.attempts) for outcome in failed] == [("not_sent", 0)] * 2

@@ -108,7 +108,7 @@ async def test_each_row_of_the_table(name: str, tmp_path: Path) -> None:
             assert await order(client, doubtful) == (202, asked_again, None)
             assert sandbox.calls["allocate"] == calls  # what is in doubt is not sent again
 
-        status, body, _ = await order(client, "no%20id")
+        status, body, _ = await order(client, "no%0Aid")
         assert (status, body["error"]) == (422, "InvalidRequest")
 
         status, body, _ = await goes_wrong("refused", Fault("operation_failed", on="allocate"))
@@ -128,7 +128,7 @@ async def test_each_row_of_the_table(name: str, tmp_path: Path) -> None:
         status, body, retry_after = await goes_wrong("busy", Fault("rate_limited", on="allocate", retry_after=90))
         assert (status, body["error"], retry_after) == (503, "RateLimited", "90")
         output = await server.stop()
-    assert "allocate answered with 503: Forbidden: allocate: HTTP 403" in output  # it takes a person
+    assert "allocate answered with 503: Forbidden: HTTP 403" in output  # it takes a person
     in_doubt = {request_id for request_id, given in recorded(tmp_path).items() if not given}
     assert in_doubt == {"order-doubt-0", "order-doubt-1", "order-doubt-2", "order-conflict"}
     assert set(re.findall(r"look up request id ([\w-]+):", output)) == in_doubt

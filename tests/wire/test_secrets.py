@@ -264,7 +264,7 @@ async def test_what_springs_oauth_says(logs: list[logging.LogRecord], *, envelop
     ):
         with pytest.raises(EnkashError) as caught:
             await coins.get("WCC12345")
-    assert ("Invalid access token: ***" in str(caught.value)) == envelope
+    assert "Invalid access token: ***" in str(caught.value)
     assert_no_leak(caught.value, logs)
 
 

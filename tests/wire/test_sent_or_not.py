@@ -68,7 +68,7 @@ async def test_a_refused_connection_says_where(through: bool, said: str) -> None
     nobody = "127.0.0.1:1"
     base_url, proxy = (WEBSITE, f"http://bob:hush@{nobody}") if through else (f"http://{nobody}", None)
     async with CoinEventService.connect(base_url, auth="a-token", proxy=proxy, retry=RetryPolicy(attempts=1)) as coins:
-        with pytest.raises(ConnectError, match=rf"^no connection to [a-z0-9.]+: {said}Connection refused$"):
+        with pytest.raises(ConnectError, match=rf"no connection to [a-z0-9.]+: {said}Connection refused$"):
             await coins.balance("EK1")
 
 
