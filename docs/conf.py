@@ -47,7 +47,7 @@ napoleon_use_rtype = False
 # are said in words where it matters. Any other name that leads nowhere is an error.
 nitpick_ignore_regex = [
     ("py:class", r"(aiohttp|collections|opentelemetry|os|ssl)\..*"),
-    ("py:class", r"enkash_coins\.connection\.ConnectOptions"),
+    ("py:class", r"enkash_coins\.service\.ConnectOptions"),
     ("py:class", r"enkash_coins\.login_guard\.(LoginGuard|LoginHistory)"),
     ("py:class", r"enkash_coins\.models\.(Item|Result|Unset)"),
     ("py:class", r"enkash_coins\.transport\.Limits"),

@@ -7,13 +7,29 @@ from enkash_coins.auth.file_guard import FileGuard
 from enkash_coins.auth.guard import LoginGuard
 from enkash_coins.auth.password_grant import PasswordGrant
 from enkash_coins.auth.tokens import StaticToken, TokenSource
+from enkash_coins.display import shown
 from enkash_coins.errors import InvalidRequest
+from enkash_coins.layers.encryption import PayloadEncryption
 from enkash_coins.secret import Secret
 
 BASE_URL: Final = "ENKASH_BASE_URL"
 TOKEN: Final = "ENKASH_TOKEN"  # noqa: S105  # the variable's name
-CREDENTIALS: Final = ("ENKASH_CLIENT_ID", "ENKASH_CLIENT_SECRET", "ENKASH_USERNAME", "ENKASH_PASSWORD")
+CLIENT_SECRET: Final = "ENKASH_CLIENT_SECRET"  # noqa: S105  # the variable's name
+CREDENTIALS: Final = ("ENKASH_CLIENT_ID", CLIENT_SECRET, "ENKASH_USERNAME", "ENKASH_PASSWORD")
+ENCRYPTED: Final = "ENKASH_ENCRYPTED"
 LOGIN_GUARD: Final = "ENKASH_LOGIN_GUARD"
+
+
+def encryption_from_environment() -> PayloadEncryption | None:
+    """Encryption with the client secret, if ``ENKASH_ENCRYPTED`` is 1; raises ``InvalidRequest`` without a secret."""
+    switch = os.environ.get(ENCRYPTED, "")
+    if switch not in ("", "0", "1"):
+        raise InvalidRequest(f"{ENCRYPTED} is {shown(switch)}: set it to 1 or to 0")
+    if switch != "1":
+        return None
+    if not os.environ.get(CLIENT_SECRET):
+        raise InvalidRequest(f"{CLIENT_SECRET} is not set: {ENCRYPTED}=1 needs it as the key")
+    return PayloadEncryption(os.environ[CLIENT_SECRET])
 
 
 def base_url_from_environment() -> str:
@@ -38,6 +54,8 @@ def auth_from_environment(guard: LoginGuard | None = None) -> TokenSource:
     # No local variable holds a value: a traceback through this frame shows names only.
     given = [name for name in CREDENTIALS if os.environ.get(name)]
     if os.environ.get(TOKEN):
+        if os.environ.get(ENCRYPTED) == "1" and given == [CLIENT_SECRET]:
+            given = []  # it is the key of the encryption, and no login
         if given:
             raise InvalidRequest(f"both {TOKEN} and {', '.join(given)} are set: unset one kind")
         return StaticToken(Secret(os.environ[TOKEN]))

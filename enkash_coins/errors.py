@@ -195,9 +195,6 @@ class BadRequest(ApiError):
 class Unauthorized(ApiError):
     """401: the token was refused."""
 
-    # Set by the auth layer when a fresh token is at hand, so that the call is worth sending once more.
-    _renewed: bool = False
-
 
 class Forbidden(ApiError):
     """403: the API is not enabled for this account, or this address is not allow-listed."""

@@ -6,6 +6,7 @@ would hold ids of configurations and users.
 
 import asyncio
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -24,7 +25,6 @@ from enkash_coins.calls.call import Call, CallOptions, Success
 from enkash_coins.errors import EnkashError
 from enkash_coins.models import Attempt
 from enkash_coins.service import CoinEventService, client_of
-from enkash_coins.settings import host_and_port
 
 T = TypeVar("T")
 _Attributes = dict[str, str | int | float | bool]
@@ -33,7 +33,6 @@ _NAME = "enkash_coins"
 _SCHEMA = "https://opentelemetry.io/schemas/1.37.0"
 # Seconds, as the conventions say.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-_SERVER = ("server.address", "server.port")
 
 
 def instrument(
@@ -61,9 +60,16 @@ def instrument(
     )
     view = coins.with_options()
     rows = client_of(coins)
-    server: _Attributes = dict(zip(_SERVER, host_and_port(rows.base_url), strict=True)) if rows.base_url else {}
+    server: _Attributes = _server(rows.base_url)
     view._client = attrs.evolve(rows, call=_traced(rows.call, tracer, duration, server))  # noqa: SLF001  # made for this
     return view
+
+
+def _server(base_url: str) -> _Attributes:
+    url = urlsplit(base_url)
+    if not url.hostname:
+        return {}
+    return {"server.address": url.hostname, "server.port": url.port or (443 if url.scheme == "https" else 80)}
 
 
 def _traced(inner: Call, tracer: Tracer, duration: Histogram, server: _Attributes) -> Call:

@@ -1,5 +1,6 @@
-"""A value that crash reporters, logs and pickles must not see."""
+"""Values that crash reporters, logs and pickles must not see."""
 
+from collections.abc import Callable
 from typing import Generic, NoReturn, TypeVar, final
 
 T = TypeVar("T")
@@ -26,3 +27,13 @@ class Secret(Generic[T]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not pickled or copied")
+
+
+def made(make: Callable[[], T]) -> T | Exception:
+    """What ``make`` returns, or its error without a traceback, whose frames would show the secrets it worked on."""
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001  # raised again by the caller, whose frame holds no secret
+        failure = error
+    failure.__context__ = failure.__cause__ = None
+    return failure.with_traceback(None)

@@ -12,6 +12,10 @@ Answer = Response | EnkashError
 Handler = Callable[[Request], Answer | Awaitable[Answer]]
 
 
+class NotAnAnswer(AssertionError, TypeError):
+    """A mistake in a test: what the mock was told to answer with is no answer."""
+
+
 class MockTransport:
     """Answers requests from a handler, or from a list in order; keeps what was asked.
 
@@ -24,7 +28,7 @@ class MockTransport:
 
     Raises (from ``send``):
         AssertionError: more requests than answers.
-        TypeError: an answer that is neither a ``Response`` nor an ``EnkashError``.
+        NotAnAnswer: an answer that is neither a ``Response`` nor an ``EnkashError``.
     """
 
     def __init__(self, handler_or_answers: Handler | Iterable[Answer]) -> None:
@@ -47,7 +51,7 @@ class MockTransport:
         if isinstance(answer, EnkashError):
             raise answer
         if not isinstance(answer, Response):
-            raise TypeError(f"MockTransport answers with {type(answer).__name__}: wrap the payload in answer(…)")
+            raise NotAnAnswer(f"MockTransport answers with {type(answer).__name__}: wrap the payload in answer(…)")
         return answer
 
     async def aclose(self) -> None:

@@ -17,18 +17,17 @@ ORDER = (
     "_version",
     "secret",
     "display",
-    "home",
+    "per_loop",
     "errors",
     "models",
+    "time_limit",
     "transport",
     "api",
     "auth",
-    "settings",
     "layers",
     "transports",
     "environment",
     "calls",
-    "connection",
     "service",
     "otel",
     "testing",
@@ -59,7 +58,8 @@ FOREIGN: dict[str, set[str] | None] = {
     "opentelemetry": {"otel"},
     "pytest": {"pytest_plugin"},
     "rich": {"cli"},
-    "yarl": {"transports"},  # aiohttp's own type
+    "multidict": {"transports"},  # aiohttp's own type, as the next
+    "yarl": {"transports"},
 }
 
 # What `import enkash_coins` must not bring along: extras, and what only tests and the command need.

@@ -8,12 +8,13 @@ from base64 import b64encode
 from typing import Final
 from urllib.parse import urlencode
 
+from enkash_coins.api.redaction import blacked_out
 from enkash_coins.auth.guard import LoginGuard, LoginHistory, LoginResult, MemoryGuard, admit, lift, settle
 from enkash_coins.auth.token_answers import login_result, read_token
 from enkash_coins.auth.tokens import Token, life_of, margin_of, same_age
 from enkash_coins.errors import EnkashError, InvalidRequest
 from enkash_coins.secret import Secret
-from enkash_coins.transport import Request, Response, Transport, blacked_out
+from enkash_coins.transport import Request, Response, Transport
 
 _log = logging.getLogger("enkash_coins")
 # A token that is refused sooner was revoked; that says nothing about how long tokens live.
@@ -144,7 +145,7 @@ class PasswordGrant:
     def _without_credentials(self, response: Response, error: EnkashError) -> EnkashError:
         """The same error, read again from an answer that quotes none of the credentials."""
         try:
-            read_token(blacked_out(response, self._quotable()))
+            read_token(blacked_out(response, (*self._quotable(), *response.secrets())))
         except EnkashError as clean:
             return clean
         return error

@@ -1,7 +1,7 @@
 """Tokens: where they come from and how long they are used."""
 
 import re
-from typing import Protocol
+from typing import Protocol, cast
 
 import attrs
 
@@ -61,6 +61,15 @@ class StaticToken:
 
     def refused(self, token: Token, /) -> None:
         """There is no other token to turn to."""
+
+
+def token_source(auth: object) -> TokenSource:
+    """A token as ``str``, or a ``TokenSource``, as a source; raises ``InvalidRequest`` for anything else."""
+    if isinstance(auth, str):
+        return StaticToken(Secret(auth))
+    if callable(getattr(auth, "token", None)) and callable(getattr(auth, "refused", None)):
+        return cast("TokenSource", auth)
+    raise InvalidRequest("auth is neither a token nor a TokenSource such as PasswordGrant(…)")
 
 
 @attrs.frozen

@@ -9,20 +9,14 @@ from typing import Generic, Protocol, TypeVar
 import attrs
 
 from enkash_coins.api.endpoints import Endpoint
+from enkash_coins.api.redaction import blacked_out
 from enkash_coins.calls.retry import RetryBudget, RetryPolicy, next_delay
 from enkash_coins.errors import EnkashError, RateLimited, ServiceClosed, TimedOut, Unauthorized
-from enkash_coins.home import Home
 from enkash_coins.layers.waiting import pause
 from enkash_coins.models import Attempt
-from enkash_coins.transport import (
-    NO_LIMITS,
-    Limits,
-    Request,
-    Response,
-    Transport,
-    mark,
-    was_harmless,
-)
+from enkash_coins.per_loop import PerLoop
+from enkash_coins.time_limit import TimeLimit
+from enkash_coins.transport import Request, Response, Transport, mark, was_harmless
 
 T = TypeVar("T")
 _log = logging.getLogger("enkash_coins")
@@ -34,13 +28,13 @@ class CallOptions:
 
     Attributes:
         retry: when it is sent again; the budget is the client's.
-        limits: of every attempt, if other than the client's.
+        timeout: seconds for one attempt.
         deadline: seconds for the whole call, waiting and retries included; ``None`` for no limit.
         on_attempt: called after every attempt.
     """
 
-    retry: RetryPolicy
-    limits: Limits = NO_LIMITS
+    retry: RetryPolicy = RetryPolicy()
+    timeout: float = 30.0
     deadline: float | None = None
     on_attempt: Callable[[Attempt], None] | None = None
 
@@ -60,7 +54,6 @@ class _Tries:
 
     began: float  # loop seconds
     ends: float | None  # loop seconds
-    replayable: bool
     patient: bool
     failures: int = 0
     uncounted: int = 0
@@ -81,12 +74,12 @@ class Caller:
     """Performs calls over a transport; one for each client, because budget and closing are the client's."""
 
     def __init__(self, transport: Transport, budget: float) -> None:
-        self._transport = transport
-        self._budget = RetryBudget(budget)
-        self._home = Home()
-        self._closing = asyncio.Event()
-        self._latest_success = float("-inf")
+        self.transport = transport
+        self.closed = False
         self.warned_of_other_id = False  # once for each client is enough
+        self._budget = RetryBudget(budget)
+        self._closing = PerLoop[asyncio.Event](lambda _: asyncio.Event())
+        self._latest_success = float("-inf")
 
     async def call(  # noqa: C901  # flat, because a frame more would cost every call
         self, endpoint: Endpoint[T], options: CallOptions, /, *, patient: bool = False
@@ -98,51 +91,53 @@ class Caller:
         Args:
             patient: a 429 does not use up the attempts, as long as the client has successes every ``max_wait`` seconds.
         """
-        if self._home.settle() is not None and not self._closing.is_set():
-            self._closing = asyncio.Event()
+        closing = self._closing.get()
         clock = asyncio.get_running_loop().time
         request = endpoint.request
-        request.limits = options.limits
-        tries: _Tries | None = None  # the first try needs none of it
+        headers, body = request.headers, request.body
         began = request.sent_at = clock()
         ends = None if options.deadline is None else began + options.deadline
+        tries: _Tries | None = None  # the first try needs none of it
         attempts = 0
         doubt = False
         error: EnkashError | None = None
         response: Response | None = None
         delay: float | None = None
-        while not self._closing.is_set():
+        while not self.closed:
             attempts += 1
+            request.timeout, request.max_wait = options.timeout, options.retry.max_wait
             try:
-                response = await (self._transport.send(request) if ends is None else self._in_time(request, ends))
+                response = await (self.transport.send(request) if ends is None else self._in_time(request, ends))
                 value = endpoint.read(response)
             except EnkashError as caught:
                 # Frames of a traceback hold the answer, and this one the error: a ring of megabytes for the collector.
-                # From 3.12 on asyncio.timeout leaves one of its own, which holds this frame.
-                error, response = caught.with_traceback(None), None
-            except asyncio.CancelledError as cut_off:
-                _tell(options, request, attempts, cut_off)
-                _tell_cut_off(cut_off, endpoint, harmless=not doubt and was_harmless(cut_off), patient=patient)
+                error = caught.with_traceback(None)
+                if response is not None:
+                    error, response = _unquoting(error, endpoint, request, response), None
+            except asyncio.CancelledError as cancelled:
+                _report(options, request, attempts, cancelled)
+                _log_cut_off(cancelled, endpoint, harmless=not doubt and was_harmless(cancelled), patient=patient)
                 raise
             else:
                 self._latest_success = clock()
                 self._budget.refill()
                 if options.on_attempt is not None or _log.isEnabledFor(logging.DEBUG):
-                    _tell(options, request, attempts, response.status)
+                    _report(options, request, attempts, response.status)
                 return Success(value, attempts, doubt)
             doubt = doubt or (error.maybe_applied and request.method != "GET")
-            tries = tries or _Tries(began, ends, replayable=request.replayable, patient=patient)
-            delay = self._delay(options.retry, error, tries, clock())
-            _tell(options, request, attempts, error, delay)
+            tries = tries or _Tries(began, ends, patient=patient)
+            delay = self._delay(options.retry, request, error, tries, clock())
+            _report(options, request, attempts, error, delay)
             if delay is None:
                 break
             try:
-                await pause(delay, self._closing)
-            except asyncio.CancelledError as cut_off:
-                _tell_cut_off(cut_off, endpoint, harmless=not doubt, patient=patient)
+                await pause(delay, closing)
+            except asyncio.CancelledError as cancelled:
+                _log_cut_off(cancelled, endpoint, harmless=not doubt, patient=patient)
                 raise
-            request.sent_at = clock()
-        if error is None or (delay is not None and self._closing.is_set()):
+            # A copy, as it was before the layers completed it: what a transport has seen does not change.
+            request = attrs.evolve(request, headers=headers, body=body, sent_at=clock(), token_renewed=False)
+        if error is None or (delay is not None and self.closed):
             return _complete(ServiceClosed("the service was closed"), endpoint, attempts, maybe_applied=doubt)
         error = _complete(error, endpoint, attempts, maybe_applied=doubt)
         if attempts > 1:
@@ -151,20 +146,28 @@ class Caller:
 
     async def _in_time(self, request: Request, ends: float) -> Response:
         """Send as long as the call has time."""
-        # A gate that opens after the deadline is not worth waiting for.
         left = max(0.0, ends - asyncio.get_running_loop().time())
-        most = request.limits.max_wait
-        request.limits = Limits(request.limits.timeout, left if most is None else min(most, left))
+        # A gate that opens after the deadline is not worth waiting for.
+        request.max_wait = left if request.max_wait is None else min(request.max_wait, left)
+        limit = TimeLimit(left)
+        limit.start()
         try:
-            async with asyncio.timeout_at(ends):
-                return await self._transport.send(request)
-        except TimeoutError as late:
-            if isinstance(late, EnkashError):
+            response = await self.transport.send(request)
+        except asyncio.CancelledError as cancelled:
+            if not limit.stop():
                 raise
-            harmless = was_harmless(late.__cause__)
-            raise TimedOut("no answer before the call's deadline", maybe_applied=not harmless) from None
+            late = TimedOut("no answer before the call's deadline", maybe_applied=not was_harmless(cancelled))
+        except BaseException:
+            limit.stop()
+            raise
+        else:
+            limit.stop()
+            return response
+        raise late
 
-    def _delay(self, policy: RetryPolicy, error: EnkashError, tries: _Tries, now: float) -> float | None:
+    def _delay(
+        self, policy: RetryPolicy, request: Request, error: EnkashError, tries: _Tries, now: float
+    ) -> float | None:
         """Seconds until the next try, or ``None``; counts the failed one."""
         limited = isinstance(error, RateLimited)
         if tries.patient and limited:
@@ -176,10 +179,10 @@ class Caller:
         delay = next_delay(
             policy,
             error,
-            replayable=tries.replayable,
+            replayable=request.replayable,
             failures=tries.failures,
             uncounted=tries.uncounted,
-            renewed=tries.renewed,
+            another_token=request.token_renewed and not tries.renewed,
         )
         if delay is None or (tries.ends is not None and now + delay >= tries.ends):
             return None  # a try that could only begin after the deadline is not waited for
@@ -190,13 +193,22 @@ class Caller:
         # A 429 does not multiply an outage, so it does not spend the budget.
         return delay if limited or self._budget.spend() else None
 
-    def is_closed(self) -> bool:
-        """Whether ``close`` was called."""
-        return self._closing.is_set()
-
     def close(self) -> None:
         """Let no further attempt begin, and end the waits before one."""
-        self._closing.set()
+        self.closed = True
+        closing = self._closing.latest
+        if closing is not None and not self._closing.has_ended():
+            closing.set()
+
+
+def _unquoting(error: EnkashError, endpoint: Endpoint[T], request: Request, response: Response) -> EnkashError:
+    """The same error, read again from the answer without the secrets that it quotes."""
+    token = request.headers.get("Authorization", "").rpartition(" ")[2]
+    try:
+        endpoint.read(blacked_out(response, (token, *response.secrets())))
+    except EnkashError as clean:
+        return clean.with_traceback(None)
+    return error
 
 
 def _complete(error: EnkashError, endpoint: Endpoint[T], attempts: int, *, maybe_applied: bool) -> EnkashError:
@@ -209,7 +221,7 @@ def _complete(error: EnkashError, endpoint: Endpoint[T], attempts: int, *, maybe
     return error
 
 
-def _tell(
+def _report(
     options: CallOptions,
     request: Request,
     number: int,
@@ -232,9 +244,9 @@ def _tell(
             _log.exception("on_attempt raised")
 
 
-def _tell_cut_off(cut_off: asyncio.CancelledError, endpoint: Endpoint[T], *, harmless: bool, patient: bool) -> None:
-    """Say what no exception of ours will: whoever cancels a call does not get to see one."""
-    mark(cut_off, harmless=harmless)
+def _log_cut_off(cancelled: asyncio.CancelledError, endpoint: Endpoint[T], *, harmless: bool, patient: bool) -> None:
+    """Log what no exception of ours will say: whoever cancels a call does not get to see one."""
+    mark(cancelled, harmless=harmless)
     if harmless:
         return
     # Of a stream's updates, the stream itself tells the number; an allocation's id is not known to anybody else.

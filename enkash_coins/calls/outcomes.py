@@ -28,7 +28,7 @@ def outcome_of(
     """The outcome of a row whose call came to an end; a success is compared with what was asked for."""
     if isinstance(called, EnkashError):
         return Outcome(index, item, status_of(called), None, called, called.attempts, called.maybe_applied)
-    status, error = OutcomeStatus.APPLIED, None
+    status, error = OutcomeStatus.UNCHANGED if endpoint.request.method == "GET" else OutcomeStatus.APPLIED, None
     if endpoint.compare is not None and (wrong := endpoint.compare(called.value)):
         operation = endpoint.request.operation
         status = OutcomeStatus.MISMATCHED

@@ -1,4 +1,4 @@
-"""When a request is sent again: the pure decision. The loop itself is in ``caller.py``.
+"""When a request is sent again: the pure decision. The loop itself is in ``call.py``.
 
 ``backoff`` is used for its sequence and its jitter only: its decorators retry for ever by default, hide the clock and
 may wait less than ``Retry-After``.
@@ -54,13 +54,6 @@ class RetryPolicy:
                 raise InvalidRequest(f"RetryPolicy: {name}={shown(value)} is not a number of 0 or more")
 
 
-def checked_retry(retry: object) -> RetryPolicy:
-    """A retry policy; raises ``InvalidRequest`` for anything else."""
-    if not isinstance(retry, RetryPolicy):
-        raise InvalidRequest("retry is not a RetryPolicy")
-    return retry
-
-
 class RetryBudget:
     """Keeps an outage from being multiplied: retries at most, shared by a whole client."""
 
@@ -105,7 +98,7 @@ def next_delay(
     replayable: bool,
     failures: int,
     uncounted: int = 0,
-    renewed: bool = False,
+    another_token: bool = False,
 ) -> float | None:
     """Seconds to wait before the very same bytes are sent again, or ``None`` to give up.
 
@@ -114,10 +107,10 @@ def next_delay(
         replayable: whether the request may be sent again although it may have been applied.
         failures: failed tries so far, the latest included, that count towards ``policy.attempts``.
         uncounted: failed tries that do not count but lengthen the backoff.
-        renewed: whether this call was sent with a new token after a 401 before.
+        another_token: whether a new token is at hand, and this call was not sent with one after a 401 before.
     """
     if isinstance(error, Unauthorized):
-        return 0.0 if error._renewed and not renewed else None  # noqa: SLF001  # the auth layer's word to this function
+        return 0.0 if another_token else None
     if not _worth_repeating(error) or failures >= policy.attempts:
         return None
     if error.maybe_applied and not replayable:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Generic, Self
 
 from enkash_coins.errors import LoginRefused, ServiceClosed
-from enkash_coins.layers.waiting import Turns, wait_turn, wake_all, wake_one
+from enkash_coins.layers.waiting import Waiters, wait_turn, wake_all, wake_one
 from enkash_coins.models import Item, Outcome, OutcomeStatus, Result
 
 _log = logging.getLogger("enkash_coins")
@@ -62,8 +62,8 @@ class OutcomeStream(Generic[Item, Result]):
         self._yielded = 0
         self._under_way = 0
         self._done: deque[Outcome[Item, Result]] = deque()
-        self._consumers: Turns = deque()  # wait for an outcome
-        self._pullers: Turns = deque()  # workers that wait to pull
+        self._consumers: Waiters = deque()  # wait for an outcome
+        self._pullers: Waiters = deque()  # workers that wait to pull
         self._busy: dict[str, list[tuple[int, Item]]] = {}  # ids at work, and the rows that wait for them
         self._workers: list[asyncio.Task[None]] = []
         self._working = 0

@@ -13,19 +13,21 @@ from enkash_coins.auth.file_guard import FileGuard
 from enkash_coins.auth.guard import LoginGuard
 from enkash_coins.auth.password_grant import PasswordGrant
 from enkash_coins.calls.retry import RetryPolicy
-from enkash_coins.connection import log_in
+from enkash_coins.calls.settings import checked_rate, checked_timeout
 from enkash_coins.environment import (
     CREDENTIALS,
     LOGIN_GUARD,
     TOKEN,
     auth_from_environment,
     base_url_from_environment,
+    encryption_from_environment,
     guard_from_environment,
 )
 from enkash_coins.errors import InvalidRequest
-from enkash_coins.secret import Secret
+from enkash_coins.layers.pacing import Pacing
 from enkash_coins.service import CoinEventService
-from enkash_coins.settings import checked_base_url, host_and_port
+from enkash_coins.transports.aiohttp import AiohttpTransport
+from enkash_coins.transports.settings import checked_base_url, host_and_port
 
 Json = Annotated[bool, Parameter(help="Print one line of JSON.")]
 JsonLines = Annotated[bool, Parameter(help="At the end, print one line of JSON for each row, then one for all.")]
@@ -63,6 +65,7 @@ class Host:
         return CoinEventService.connect(
             self.address(),
             auth=auth_from_environment(self._guard()),
+            encryption=encryption_from_environment(),
             user_agent="cli",
             timeout=self.timeout,
             concurrency="auto" if self.concurrency is None else self.concurrency,
@@ -80,10 +83,13 @@ class Host:
 
     async def log_in(self, grant: PasswordGrant) -> float:
         """Log in once; returns for how many seconds the token is valid."""
-        address = Secret(self.address())
-        token = await log_in(
-            address, grant, user_agent="cli", timeout=self.timeout, rate=self.rate, trust_env=self.trust_env
-        )
+        timeout, rate = checked_timeout(self.timeout), checked_rate(self.rate)
+        wire = AiohttpTransport(self.address(), user_agent="cli", trust_env=self.trust_env)
+        paced = Pacing(wire, slots=1, rate=rate, max_wait=RetryPolicy().max_wait, timeout=timeout)
+        try:
+            token = await grant.token(paced)
+        finally:
+            await paced.aclose()
         return (token.expires_at or math.inf) - asyncio.get_running_loop().time()
 
     def _guard(self) -> LoginGuard:

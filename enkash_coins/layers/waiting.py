@@ -5,10 +5,10 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-Turns = deque[asyncio.Future[None]]
+Waiters = deque[asyncio.Future[None]]
 
 
-async def wait_turn(queue: Turns, pass_on: Callable[[], object], *, first: bool = False) -> None:
+async def wait_turn(waiters: Waiters, pass_on: Callable[[], object], *, first: bool = False) -> None:
     """Wait in a queue until woken.
 
     Args:
@@ -16,7 +16,7 @@ async def wait_turn(queue: Turns, pass_on: Callable[[], object], *, first: bool 
         first: before all who wait already.
     """
     turn = asyncio.get_running_loop().create_future()
-    queue.insert(0 if first else len(queue), turn)
+    waiters.insert(0 if first else len(waiters), turn)
     try:
         await turn
     except asyncio.CancelledError:
@@ -25,19 +25,19 @@ async def wait_turn(queue: Turns, pass_on: Callable[[], object], *, first: bool 
         raise
 
 
-def wake_one(queue: Turns) -> bool:
+def wake_one(waiters: Waiters) -> bool:
     """Give the turn to the first who still waits; whether there was one."""
-    while queue:
-        turn = queue.popleft()
+    while waiters:
+        turn = waiters.popleft()
         if not turn.done():  # else whoever waited was cancelled
             turn.set_result(None)
             return True
     return False
 
 
-def wake_all(queue: Turns) -> None:
+def wake_all(waiters: Waiters) -> None:
     """Give everybody a turn."""
-    while wake_one(queue):
+    while wake_one(waiters):
         pass
 
 

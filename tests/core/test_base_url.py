@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from enkash_coins import InvalidRequest
-from enkash_coins.settings import checked_base_url
+from enkash_coins.transports.settings import checked_base_url
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,13 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import pytest
 
 from enkash_coins import CoinEventService, InvalidRequest, RetryPolicy
 from enkash_coins.auth.tokens import StaticToken
-from enkash_coins.layers.bearer import Auth
+from enkash_coins.layers.bearer import Bearer
+from enkash_coins.service import client_of
 
 CrashReport = Callable[[BaseException], str]
 URL = "https://coins.example"
@@ -17,8 +19,9 @@ URL = "https://coins.example"
 
 def source_of(coins: CoinEventService) -> object:
     """Where a service takes its tokens from."""
-    assert isinstance(coins._transport, Auth)
-    return coins._transport._source
+    bearer = client_of(coins).caller.transport
+    assert isinstance(bearer, Bearer)
+    return bearer._source
 
 
 def test_connect_opens_nothing_and_needs_no_loop() -> None:
@@ -113,9 +116,10 @@ def test_what_belongs_to_a_session_is_not_given_beside_one(
     assert "sesame" not in crash_report(caught.value)
 
 
-def test_settings_that_are_not_given_do_not_clash_with_a_session() -> None:
+async def test_settings_that_are_not_given_do_not_clash_with_a_session() -> None:
     """What a caller passes through as empty, absent or off is no setting."""
-    session: Any = object()  # not touched before the first call
+    session = aiohttp.ClientSession()
     for options in ({}, {"cookies": None, "ssl_context": None, "proxy": None}, {"cookies": {}, "trust_env": False}):
         connect: Callable[..., CoinEventService] = CoinEventService.connect
         assert isinstance(connect(URL, auth="x", session=session, **options), CoinEventService)
+    await session.close()

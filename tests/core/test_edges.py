@@ -21,7 +21,6 @@ from enkash_coins import (
     TransportError,
     Unauthorized,
 )
-from enkash_coins.layers.bearer import Auth
 from enkash_coins.testing import MockTransport, answer
 from enkash_coins.transport import Transport
 
@@ -101,7 +100,7 @@ async def test_a_token_that_got_as_far_as_a_404_was_accepted() -> None:
         return Response(401 if token in revoked else 404)
 
     source = _Renewed()
-    async with CoinEventService(Auth(MockTransport(handle), source)) as coins:
+    async with CoinEventService(MockTransport(handle), auth=source) as coins:
         for number in range(2, 5):
             with pytest.raises(NotFound):
                 await coins.get("WCC1")

@@ -9,8 +9,9 @@ import pytest
 
 from enkash_coins import CoinEventService, InvalidRequest, LoginRefused, PasswordGrant
 from enkash_coins.auth.tokens import StaticToken
-from enkash_coins.layers.bearer import Auth
+from enkash_coins.layers.bearer import Bearer
 from enkash_coins.secret import Secret
+from enkash_coins.service import client_of
 from enkash_coins.testing import MockTransport
 from enkash_coins.transport import Response
 
@@ -34,8 +35,9 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def source_of(coins: CoinEventService) -> object:
     """Where a service takes its tokens from."""
-    assert isinstance(coins._transport, Auth)
-    return coins._transport._source
+    bearer = client_of(coins).caller.transport
+    assert isinstance(bearer, Bearer)
+    return bearer._source
 
 
 def environ(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:

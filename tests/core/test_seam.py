@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import pytest
 
 from enkash_coins import Response
-from enkash_coins.transport import Headers, blacked_out
+from enkash_coins.api.redaction import blacked_out
+from enkash_coins.transport import Headers
 
 
 @pytest.mark.parametrize("name", ["Retry-After", "retry-after", "RETRY-AFTER"])

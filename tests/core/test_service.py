@@ -24,6 +24,8 @@ from enkash_coins import (
     RetryPolicy,
     TimedOut,
     TlsError,
+    Token,
+    Transport,
     Unauthorized,
 )
 from enkash_coins.testing import Answer, MockTransport, answer
@@ -133,14 +135,21 @@ async def test_a_final_failure_is_asked_once(failure: Answer, kind: type[EnkashE
 
 async def test_a_new_token_is_tried_once_and_costs_no_attempt() -> None:
     """A 401 with a new token at hand is asked again at once; a second one is final, and other failures count."""
+    refused = answer(None, status=401)
 
-    def refused() -> Unauthorized:
-        error = Unauthorized("401", status=401)
-        error._renewed = True
-        return error
+    class Renewing:
+        """Has a new token after each refusal."""
 
-    transport = MockTransport([refused(), *[ConnectError("refused")] * 3, answer(42), refused(), refused()])
-    async with CoinEventService(transport, retry=AT_ONCE) as coins:
+        number = 0
+
+        async def token(self, send: Transport, /) -> Token:
+            return Token(f"token-{self.number}")
+
+        def refused(self, token: Token, /) -> None:
+            self.number += 1
+
+    transport = MockTransport([refused, *[ConnectError("refused")] * 3, answer(42), refused, refused])
+    async with CoinEventService(transport, auth=Renewing(), retry=AT_ONCE) as coins:
         assert await coins.balance("EK1") == 42
         with pytest.raises(Unauthorized) as caught:
             await coins.allocate(company_id="C", event="E", user_id="U")

@@ -5,16 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from enkash_coins import InvalidRequest, __version__
-from enkash_coins.settings import (
-    checked_cookies,
-    checked_deadline,
-    checked_proxy,
-    checked_rate,
-    checked_seconds,
-    checked_width,
-    default_headers,
-    host_and_port,
-)
+from enkash_coins.calls.settings import checked_concurrency, checked_deadline, checked_rate, checked_timeout
+from enkash_coins.transports.settings import checked_cookies, checked_proxy, default_headers, host_and_port
 
 OURS = {"User-Agent": f"enkash-coins/{__version__}", "Accept": "application/json"}
 
@@ -126,7 +118,7 @@ NO_POSITIVE_NUMBERS = [0, 0.0, -1, -0.5, float("nan"), float("inf"), 1e9, True, 
 def test_seconds_are_positive_and_finite(bad: object) -> None:
     """There is no "no time limit": a call that never ends is never wanted."""
     with pytest.raises(InvalidRequest, match=r"^timeout: .* is not a positive number of seconds$"):
-        checked_seconds("timeout", bad)
+        checked_timeout(bad)
 
 
 @pytest.mark.parametrize("bad", NO_POSITIVE_NUMBERS, ids=repr)
@@ -147,8 +139,8 @@ def test_a_rate_is_positive_and_finite_or_absent(bad: object) -> None:
 @pytest.mark.parametrize(("number", "used"), [(1, 1.0), (0.001, 0.001), (86_400, 86_400.0), (2.5, 2.5)])
 def test_positive_numbers_are_taken_as_they_are(number: float, used: float) -> None:
     """Integers, too."""
-    assert checked_seconds("timeout", number) == checked_rate(number) == used
-    assert type(checked_seconds("timeout", number)) is float
+    assert checked_timeout(number) == checked_rate(number) == used
+    assert type(checked_timeout(number)) is float
     assert checked_rate(None) is None
 
 
@@ -167,16 +159,16 @@ def test_telemetry_is_told_host_and_port(base_url: str, found: tuple[str, int]) 
 
 def test_concurrency_is_a_count_or_auto() -> None:
     """``"auto"`` is 32 for now."""
-    assert checked_width("auto") == 32
-    assert checked_width(1) == 1
-    assert checked_width(10_000) == 10_000
+    assert checked_concurrency("auto") == 32
+    assert checked_concurrency(1) == 1
+    assert checked_concurrency(10_000) == 10_000
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1.0, 2.5, True, False, None, "", "32", "AUTO", b"auto", [1]], ids=repr)
 def test_a_concurrency_without_sense_is_refused(bad: object) -> None:
     """Nothing is rounded, and no row would ever be done with none at once."""
     with pytest.raises(InvalidRequest, match=r"^concurrency: .* is neither a positive integer nor"):
-        checked_width(bad)
+        checked_concurrency(bad)
 
 
 @pytest.mark.parametrize("good", ["http://proxy.example:3128", "https://proxy.example", "http://user:pw@10.0.0.1:3128"])

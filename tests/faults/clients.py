@@ -8,7 +8,6 @@ from typing import Any, Final
 import attrs
 
 from enkash_coins import CoinEventService, MemoryGuard, PasswordGrant, RetryPolicy
-from enkash_coins.layers.bearer import Auth
 from enkash_coins.layers.pacing import Pacing
 from tests.faults.troubles import OF_LOGINS, RARE, TIMEOUT, TROUBLES
 from tests.simulator.fates import FINE, Fate, Seen
@@ -61,9 +60,7 @@ def started(number: int, server: ModelledServer, guard: MemoryGuard, dice: Rando
         concurrency=dice.choice((1, 2, 4, 32)),
         rate=dice.choice((None, None, None, 20.0)),
     )
-    assert isinstance(coins._transport, Auth)
-    pacing = coins._transport._inner
-    assert isinstance(pacing, Pacing)
+    pacing = coins._pacing
     assert isinstance(pacing._inner, ModelledWire)
     return Client(number, coins, pacing, pacing._inner, grant)
 

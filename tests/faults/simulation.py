@@ -112,8 +112,9 @@ class Simulation:
         if self.server.in_flight:
             self.wrong.append(f"{self.server.in_flight} requests are in flight for ever")
         pacing = self._clients[-1].pacing
-        if (pacing._flow.slots, len(pacing._flow.waiting)) != (pacing._slots, 0):
-            self.wrong.append(f"slots that did not come back: {pacing._flow}")
+        flow = pacing._flow.get()
+        if (flow.slots, len(flow.waiting)) != (pacing._slots, 0):
+            self.wrong.append(f"slots that did not come back: {flow}")
         await self._clients[-1].coins.aclose()
         self.wrong += violations(self.calls, self.server.applied, self.told)
         self.wrong += self._lock_risked()

@@ -12,8 +12,6 @@ import attrs
 import pytest
 
 from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate, MemoryGuard, RetryPolicy
-from enkash_coins.layers.bearer import Auth
-from enkash_coins.layers.pacing import Pacing
 from enkash_coins.otel import instrument
 from enkash_coins.service import client_of
 from tests.faults.await_points import Tracer, written
@@ -221,13 +219,11 @@ class Trial:
     async def _burst(self) -> None:
         """Every slot is back, and no more than there were."""
         coins = self.coins
-        assert isinstance(coins._transport, Auth)
-        pacing = coins._transport._inner
-        assert isinstance(pacing, Pacing)
         assert not coins._client.streams
-        if coins._client.caller.is_closed():
+        if coins._client.caller.closed:
             return
-        assert (pacing._flow.slots, len(pacing._flow.waiting)) == (SLOTS, 0)
+        flow = coins._pacing._flow.get()
+        assert (flow.slots, len(flow.waiting)) == (SLOTS, 0)
         self.server.most_in_flight = 0
         await asyncio.gather(*[coins.get(OTHERS) for _ in range(6)])
         assert self.server.most_in_flight == SLOTS or self.scenario.rate is not None

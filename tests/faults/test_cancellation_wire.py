@@ -10,8 +10,6 @@ from typing import Final
 import attrs
 
 from enkash_coins import CoinEventService, CoinEventUpdate, FileGuard, PasswordGrant
-from enkash_coins.layers.bearer import Auth
-from enkash_coins.layers.pacing import Pacing
 from enkash_coins.secret import Secret
 from enkash_coins.transports.aiohttp import AiohttpTransport
 from tests.faults.await_points import Tracer, written
@@ -108,11 +106,8 @@ def descriptors() -> int:
 
 def wire_of(coins: CoinEventService) -> AiohttpTransport:
     """The innermost layer."""
-    auth = coins._transport
-    assert isinstance(auth, Auth)
-    assert isinstance(auth._inner, Pacing)
-    assert isinstance(auth._inner._inner, AiohttpTransport)
-    return auth._inner._inner
+    assert isinstance(coins._pacing._inner, AiohttpTransport)
+    return coins._pacing._inner
 
 
 async def hold_on(path: Path) -> None:
@@ -151,11 +146,11 @@ async def trial(server: Server, scenario: Scenario, tracer: Tracer, when: tuple[
         arrived = server.calls.total() - server.calls["token"]
         for _turn in range(10):
             await asyncio.sleep(0)
-        if coins._client.caller.is_closed():
+        if coins._client.caller.closed:
             return True
-        session = wire_of(coins)._session
-        if session is not None and auth._login is not None and auth._login.done():
-            connector = session.connector
+        wire = wire_of(coins)._wire.latest
+        if wire is not None and auth._login is not None and auth._login.done():
+            connector = wire.session.connector
             assert connector is not None
             assert not connector._acquired, "a connection that did not come back"
         # Bytes that had left may arrive later, but no request begins after its end.

@@ -16,7 +16,7 @@ import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from enkash_coins import Attempt, CoinEventService, EnkashError, TimedOut
-from enkash_coins.connection import ConnectOptions
+from enkash_coins.service import ConnectOptions
 from tests.faults.cases import Cases, is_full
 from tests.faults.watch import PLANTED, Watch
 from tests.wire.calls import CALLS, THREE_TRIES, WRITES

@@ -15,7 +15,7 @@ from enkash_coins import (
     RetryPolicy,
 )
 from enkash_coins.bulk import Run
-from enkash_coins.connection import ConnectOptions
+from enkash_coins.service import ConnectOptions
 from tests.faults.hostile import Hostile, named
 from tests.faults.watch import PLANTED, Watch
 from tests.wire.calls import CALLS, ONE_TRY

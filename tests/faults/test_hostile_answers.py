@@ -20,7 +20,7 @@ from enkash_coins import (
     OperationFailed,
     ServiceClosed,
 )
-from enkash_coins.connection import ConnectOptions
+from enkash_coins.service import ConnectOptions
 from tests.faults.cases import Cases, is_full
 from tests.faults.hostile import CHUNKED, GZIP, Hostile, chunk, head, named
 from tests.faults.watch import PLANTED, Watch

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from enkash_coins import CoinEventService, ConnectError, EnkashError, TlsError, UnexpectedRedirect
-from enkash_coins.connection import ConnectOptions
+from enkash_coins.service import ConnectOptions
 from tests.faults.watch import PLANTED, Watch
 from tests.wire.calls import CALLS, ONE_TRY, THREE_TRIES
 from tests.wire.failures import authority, client_tls, server_tls

@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from typing import Self
 
-from enkash_coins.connection import ConnectOptions
+from enkash_coins.service import ConnectOptions
 from tests.wire.leaks import COOKIES, HEADERS, SECRETS, leaked, shown
 
 PLANTED = ConnectOptions(auth=SECRETS["token"], cookies=COOKIES, headers=HEADERS)

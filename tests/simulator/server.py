@@ -10,7 +10,7 @@ from typing import Final, Literal
 import orjson
 
 from enkash_coins.auth.password_grant import PasswordGrant
-from enkash_coins.auth.tokens import StaticToken, TokenSource
+from enkash_coins.auth.tokens import TokenSource
 from enkash_coins.calls.retry import RetryPolicy
 from enkash_coins.errors import (
     ConnectError,
@@ -21,16 +21,12 @@ from enkash_coins.errors import (
     TimedOut,
     TlsError,
 )
-from enkash_coins.layers.bearer import Auth
-from enkash_coins.layers.pacing import Pacing
 from enkash_coins.sandbox.answers import Answer
 from enkash_coins.sandbox.login import Credentials, Login
 from enkash_coins.sandbox.routes import route
 from enkash_coins.sandbox.world import Fields, World
-from enkash_coins.secret import Secret
 from enkash_coins.service import CoinEventService
-from enkash_coins.settings import checked_rate, checked_seconds, checked_width
-from enkash_coins.transport import Headers, Request, Response, Transport, mark
+from enkash_coins.transport import Headers, Request, Response, mark
 from tests.simulator.fates import FINE, NOTHING_LEAVES, Decide, Fate, Lost, Seen
 
 EPOCH: Final = 1_800_000_000  # what the server's calendar shows at second 0
@@ -164,13 +160,11 @@ class ModelledWire:
     """One client's way to the server: raises what the real transport would, when it would.
 
     Args:
-        timeout: seconds for one request.
         shared: whether closing leaves requests under way alone, as with a session of the caller's own.
     """
 
-    def __init__(self, server: ModelledServer, *, timeout: float = 30.0, shared: bool = False) -> None:
+    def __init__(self, server: ModelledServer, *, shared: bool = False) -> None:
         self._server = server
-        self._timeout = timeout
         self._shared = shared
         self._closed = False
         self._dead = False
@@ -186,7 +180,7 @@ class ModelledWire:
         seen, fate = server.leave(request)
         way = server.way()
         answer: asyncio.Future[Response | EnkashError] = loop.create_future()
-        timeout = request.limits.timeout or self._timeout
+        timeout = request.timeout
         late: EnkashError = TimedOut(f"no modelled answer within {timeout:g} s")
         if fate.reply in NOTHING_LEAVES:
             late = ConnectTimedOut(f"no modelled connection within {timeout:g} s")
@@ -237,8 +231,11 @@ def client(
     shared: bool = False,
 ) -> CoinEventService:
     """What ``CoinEventService.connect`` makes, on the modelled wire; by default with a token that is valid now."""
-    wire: Transport = ModelledWire(server, timeout=checked_seconds("timeout", timeout), shared=shared)
-    paced = Pacing(wire, slots=checked_width(concurrency), rate=checked_rate(rate), max_wait=retry.max_wait)
-    source = server.issue_token() if auth is None else auth
-    layered = Auth(paced, StaticToken(Secret(source)) if isinstance(source, str) else source)
-    return CoinEventService(layered, retry=retry, concurrency=concurrency)
+    return CoinEventService(
+        ModelledWire(server, shared=shared),
+        auth=server.issue_token() if auth is None else auth,
+        timeout=timeout,
+        retry=retry,
+        concurrency=concurrency,
+        rate=rate,
+    )

@@ -6,9 +6,6 @@ from collections import defaultdict
 import pytest
 
 from enkash_coins import CoinEventService, RetryPolicy, ServerError
-from enkash_coins.auth.tokens import StaticToken
-from enkash_coins.layers.bearer import Auth
-from enkash_coins.secret import Secret
 from tests.simulator.fates import (
     CUT_AFTER,
     CUT_BEFORE,
@@ -73,11 +70,10 @@ async def test_attempts_are_requests_in_all(fate: Fate, attempts: int) -> None:
     assert requests[0].body == b'{"amount":7,"event":"A"}'
 
 
-async def test_retry_after_is_kept_without_pacing() -> None:
-    """The floor is the service's own: it holds over any transport, even one that knows no gate."""
+async def test_retry_after_is_kept_over_any_transport() -> None:
+    """The floor is the service's own: it holds over any transport."""
     server = ModelledServer(latency=lambda _: 0.1, fate=in_turn([answered(429, "30"), answered(503, "7")]))
-    token = StaticToken(Secret(server.issue_token()))
-    await CoinEventService(Auth(ModelledWire(server), token)).update(ID, amount=1)
+    await CoinEventService(ModelledWire(server), auth=server.issue_token()).update(ID, amount=1)
     assert [seen.sent for seen in server.log] == pytest.approx([0, 30.1, 37.2])
 
 

@@ -212,6 +212,6 @@ async def test_views_of_views_and_their_end() -> None:
     with pytest.raises(ServerError) as caught:
         await view.get(ID)
     assert caught.value.attempts == 3
-    assert transport.requests[0].limits.timeout == 1
+    assert transport.requests[0].timeout == 1
     await view.aclose()
     assert transport.closed

@@ -6,8 +6,9 @@ from contextlib import suppress
 import pytest
 
 from enkash_coins import CoinEventService, ConnectError, Disconnected, EnkashError, Request, TimedOut
-from enkash_coins.layers.bearer import Auth
+from enkash_coins.layers.bearer import Bearer
 from enkash_coins.layers.pacing import Pacing
+from enkash_coins.service import client_of
 from enkash_coins.transports.aiohttp import AiohttpTransport
 from tests.simulator.fates import (
     CUT_AFTER,
@@ -56,7 +57,8 @@ async def test_each_fate(
     """Each fate shows the client what the real wire would, at its time, and leaves the truth as it says."""
     server, loop = ModelledServer(latency=lambda _: 0.2, fate=always(fate)), asyncio.get_running_loop()
     before = server.configs[ID]["amount"]
-    wire, request = ModelledWire(server, timeout=1), update_to(1000, server.issue_token())
+    wire, request = ModelledWire(server), update_to(1000, server.issue_token())
+    request.timeout = 1
     if isinstance(result, int):
         assert (await wire.send(request)).status == result
     else:
@@ -112,11 +114,11 @@ async def test_modelled_client_is_made_like_the_real_one() -> None:
     """Between service and wire stand the same layers as ``connect`` puts there, in the same order."""
 
     def layers(service: CoinEventService) -> list[type]:
-        found: list[object] = [service._transport]
+        found: list[object] = [client_of(service).caller.transport]
         while inner := getattr(found[-1], "_inner", None):
             found.append(inner)
         return [type(layer) for layer in found]
 
     real = CoinEventService.connect("https://coins.example", auth="made-up-token")
-    assert layers(real) == [Auth, Pacing, AiohttpTransport]
-    assert layers(client(ModelledServer())) == [Auth, Pacing, ModelledWire]
+    assert layers(real) == [Bearer, Pacing, AiohttpTransport]
+    assert layers(client(ModelledServer())) == [Bearer, Pacing, ModelledWire]

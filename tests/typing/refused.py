@@ -90,7 +90,7 @@ def seam(mock: MockTransport) -> None:
     """What does not fit the protocols does not fit."""
     CoinEventService(NotATransport())  # type: ignore[arg-type]  # answers with text
     CoinEventService(mock, concurrency="many")  # type: ignore[arg-type]  # a number or "auto"
-    CoinEventService(mock, RetryPolicy())  # type: ignore[call-arg]  # by keyword only
+    CoinEventService(mock, RetryPolicy())  # type: ignore[call-arg, arg-type]  # by keyword only
     CoinEventService("https://coins.example")  # type: ignore[arg-type]  # connect() takes an address
     CoinEventService.connect("https://coins.example", auth=NotASource())  # type: ignore[arg-type]  # its token is text
     CoinEventService.connect("https://coins.example", auth=None)  # type: ignore[arg-type]  # a token or a source

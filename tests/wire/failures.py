@@ -14,7 +14,7 @@ import trustme
 from aiohttp.abc import AbstractResolver
 
 from enkash_coins import CoinEventService, RetryPolicy, Token, Transport
-from enkash_coins.connection import ConnectOptions
+from enkash_coins.service import ConnectOptions
 from tests.wire.server import Peer, Script, Server, always, close, envelope, http, outlast, reset, well
 
 _HTML: Final = b"<html><body><h1>Checking your browser</h1></body></html>"

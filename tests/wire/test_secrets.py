@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from enkash_coins import CoinEventService, EnkashError, RetryPolicy
-from enkash_coins.connection import ConnectOptions
+from enkash_coins.service import ConnectOptions
 from tests.wire.calls import CALLS, ONE_TRY
 from tests.wire.failures import failing, nobody_listens
 from tests.wire.leaks import COOKIES, HEADERS, SECRETS, assert_no_leak, grant, leaked, shown

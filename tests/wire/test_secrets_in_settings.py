@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from enkash_coins import CoinEventService, InvalidRequest, LoginRefused, PasswordGrant, RetryPolicy
-from enkash_coins.connection import ConnectOptions
+from enkash_coins.service import ConnectOptions
 from tests.wire.calls import CALLS
 from tests.wire.leaks import COOKIES, HEADERS, SECRETS, assert_no_leak, grant, leaked
 from tests.wire.server import Server, envelope, http

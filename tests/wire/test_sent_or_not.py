@@ -21,7 +21,6 @@ from enkash_coins import (
     TimedOut,
     TlsError,
 )
-from enkash_coins.secret import Secret
 from enkash_coins.transports.aiohttp import AiohttpTransport
 from tests.wire.calls import CALLS, THREE_TRIES, WRITES
 from tests.wire.failures import authority, client_tls, failing, server_tls
@@ -207,9 +206,10 @@ async def test_a_pooled_connection_whose_end_was_noticed() -> None:
 
 async def send_a_megabyte(server: Server, *, timeout: float) -> Response:  # noqa: ASYNC109  # the transport's own
     """No operation has a body that long: this is the transport's own rule."""
-    transport = AiohttpTransport(server.url, timeout=timeout, headers={}, cookies=Secret({}))
+    transport = AiohttpTransport(server.url)
+    request = Request("PATCH", "/api/v0/enkash-coins/WCC1", {}, bytes(2**20), "update", timeout=timeout)
     try:
-        return await transport.send(Request("PATCH", "/api/v0/enkash-coins/WCC1", {}, bytes(2**20), "update"))
+        return await transport.send(request)
     finally:
         await transport.aclose()
 

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from enkash_coins import CoinEventService, NotFound, ServiceClosed, __version__
-from enkash_coins.connection import ConnectOptions
+from enkash_coins.service import ConnectOptions
 from tests.wire.calls import CALLS, ONE_TRY
 from tests.wire.failures import client_tls, server_tls
 from tests.wire.server import CONFIG, Server, always, envelope, http, well

@@ -1,16 +1,21 @@
-"""Checking of what a caller sets on a client: each problem is one line that names the setting, never a secret."""
+"""The settings of HTTP, checked: each problem is one sentence that names the setting, and never shows a secret."""
 
 import re
+import ssl
 from collections.abc import Mapping
 from ipaddress import ip_address
+from typing import Self
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import attrs
+from aiohttp import ClientSession
 
 from enkash_coins._version import __version__
 from enkash_coins.display import shown
 from enkash_coins.errors import InvalidRequest
+from enkash_coins.secret import Secret
 
-_DEFAULT_WIDTH = 32
-_ENDLESS = 1e9
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # names are shown in messages
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _COOKIE_VALUE = re.compile(r"[\x21\x23-\x3a\x3c-\x7e]*")
@@ -22,6 +27,59 @@ _RESERVED = frozenset(
     {"authorization", "accept-encoding", "connection", "content-length", "content-type", "cookie", "host"}
     | {"transfer-encoding", "expect", "upgrade"}
 )
+
+
+@attrs.frozen
+class HttpSettings:
+    """What an ``AiohttpTransport`` was given, checked."""
+
+    base_url: str
+    headers: Secret[dict[str, str]]
+    cookies: Secret[dict[str, str]]
+    ssl_context: ssl.SSLContext | None
+    proxy: Secret[str] | None
+
+    @classmethod
+    def checked(
+        cls,
+        base_url: object,
+        *,
+        cookies: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        user_agent: str | None,
+        ssl_context: object,
+        proxy: str | None,
+        trust_env: object,
+        session: object,
+    ) -> Self:
+        """Raises ``InvalidRequest`` or ``TypeError`` naming what cannot be used."""
+        of_a_session = {"cookies": cookies, "ssl_context": ssl_context, "proxy": proxy, "trust_env": trust_env}
+        clashing = [name for name, value in of_a_session.items() if value]
+        if session is not None and clashing:
+            raise TypeError(f"{', '.join(clashing)} cannot be given with session=: they belong to the session")
+        if session is not None and not isinstance(session, ClientSession):
+            raise InvalidRequest(f"session: a {type(session).__name__} is not an aiohttp.ClientSession")
+        if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
+            raise InvalidRequest(f"ssl_context: {shown(ssl_context)} is neither an ssl.SSLContext nor None")
+        if not isinstance(trust_env, bool):
+            raise InvalidRequest(f"trust_env: {shown(trust_env)} is neither True nor False")
+        url = checked_base_url(base_url)
+        return cls(
+            url,
+            Secret(default_headers(headers, user_agent)),
+            Secret(checked_cookies(cookies)),
+            ssl_context,
+            _proxy(url, proxy, trust_env=trust_env),
+        )
+
+
+def _proxy(base_url: str, proxy: str | None, *, trust_env: bool) -> Secret[str] | None:
+    if proxy is not None:
+        return Secret(checked_proxy(proxy))
+    url = urlsplit(base_url)
+    if not trust_env or proxy_bypass(url.hostname or "") or url.scheme not in getproxies():
+        return None
+    return Secret(checked_proxy(getproxies()[url.scheme], f"{url.scheme.upper()}_PROXY"))
 
 
 def checked_base_url(base_url: object) -> str:
@@ -109,36 +167,6 @@ def checked_cookies(cookies: Mapping[str, str] | None) -> dict[str, str]:
 def _as_checked(text: str) -> str:
     """The characters that were checked, whatever a subclass would format itself as."""
     return str.__str__(text)
-
-
-def checked_seconds(name: str, seconds: object) -> float:
-    """A positive, finite number of seconds."""
-    return _positive(name, seconds, "seconds")
-
-
-def checked_deadline(deadline: object) -> float | None:
-    """Seconds for a whole call, or ``None`` for no limit."""
-    return None if deadline is None else checked_seconds("deadline", deadline)
-
-
-def checked_rate(rate: object) -> float | None:
-    """Requests per second, or ``None`` for no limit."""
-    return None if rate is None else _positive("rate", rate, "requests per second")
-
-
-def _positive(name: str, value: object, unit: str) -> float:
-    if type(value) not in (int, float) or not 0 < value < _ENDLESS:  # type: ignore[operator]  # a number, by then
-        raise InvalidRequest(f"{name}: {shown(value)} is not a positive number of {unit}")
-    return float(value)  # type: ignore[arg-type]  # same
-
-
-def checked_width(concurrency: object) -> int:
-    """How many at once: a positive integer, or ``"auto"``."""
-    if concurrency == "auto":
-        return _DEFAULT_WIDTH
-    if type(concurrency) is not int or concurrency < 1:
-        raise InvalidRequest(f'concurrency: {shown(concurrency)} is neither a positive integer nor "auto"')
-    return concurrency
 
 
 def checked_proxy(proxy: object, name: str = "proxy") -> str:
