@@ -88,6 +88,12 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
+def pictures(session: nox.Session) -> None:
+    """The documentation's pictures, made anew in a real Chromium."""
+    session.run(sys.executable, "-m", "tests.pictures")
+
+
+@nox.session(venv_backend="none")
 def mutants(session: nox.Session) -> None:
     """Change what decides in every way, and see the tests notice; takes some minutes."""
     session.run(sys.executable, "-m", "mutmut", "run")

@@ -1,14 +1,15 @@
 """What goes wrong on demand, and which requests it hits. Pure: the dice are an argument."""
 
 import secrets
-import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
+from math import inf
 from random import Random
 from typing import Any
 
-from attrs import Attribute, Factory, field, frozen
+from attrs import Factory, field, frozen
+from attrs.validators import ge, le, lt, optional
 
 from enkash_coins.sandbox.answers import Answer, failure, oauth_error, page, too_many
 from enkash_coins.sandbox.routes import OPERATIONS
@@ -17,26 +18,25 @@ from enkash_coins.sandbox.routes import OPERATIONS
 class FaultKind(StrEnum):
     """The ways in which a request goes wrong; whether it takes effect is part of each."""
 
-    LATENCY = "latency"  # takes effect at once; the answer comes `seconds` later
-    RATE_LIMITED = "rate_limited"  # no effect; 429, as an HTML page if there is no `retry_after`
-    SERVER_ERROR = "server_error"  # no effect; the envelope with `status`
-    OPERATION_FAILED = "operation_failed"  # no effect; HTTP 200 with response_code 1
-    HTML = "html"  # no effect; an HTML page with `status`
-    MALFORMED = "malformed"  # takes effect; 200 and a body of the announced length that is not JSON
-    CUT = "cut"  # takes effect; half of the body, then the connection is closed
-    DISCONNECT_BEFORE_APPLY = "disconnect_before_apply"  # no effect; the connection is closed
-    DISCONNECT_AFTER_APPLY = "disconnect_after_apply"  # takes effect; the connection is closed
-    APPLIED_LATE = "applied_late"  # the connection is closed at once; takes effect `seconds` later
-    DRIP = "drip"  # takes effect; the whole answer, head and body, comes one byte every `seconds`
-    HANG = "hang"  # no effect; never answered, and the connection stays open
-    UNAUTHORIZED = "unauthorized"  # no effect; 401, though the token is good
-    CLOSE = "close"  # takes effect; a whole answer, then the connection is closed, which no header has announced
-    LARGE_HEADER = "large_header"  # takes effect; the answer has a header of `size` bytes
-    NEW_COOKIE = "new_cookie"  # takes effect; the answer sets a cookie of a new name, of `size` bytes
+    LATENCY = "latency"  #: takes effect at once; the answer comes `seconds` later
+    RATE_LIMITED = "rate_limited"  #: no effect; 429, as an HTML page if there is no `retry_after`
+    SERVER_ERROR = "server_error"  #: no effect; the envelope with `status`
+    OPERATION_FAILED = "operation_failed"  #: no effect; HTTP 200 with response_code 1
+    HTML = "html"  #: no effect; an HTML page with `status`
+    MALFORMED = "malformed"  #: takes effect; 200 and a body of the announced length that is not JSON
+    CUT = "cut"  #: takes effect; half of the body, then the connection is closed
+    DISCONNECT_BEFORE_APPLY = "disconnect_before_apply"  #: no effect; the connection is closed
+    DISCONNECT_AFTER_APPLY = "disconnect_after_apply"  #: takes effect; the connection is closed
+    APPLIED_LATE = "applied_late"  #: the connection is closed at once; takes effect `seconds` later
+    DRIP = "drip"  #: takes effect; the whole answer, head and body, comes one byte every `seconds`
+    HANG = "hang"  #: no effect; never answered, and the connection stays open
+    UNAUTHORIZED = "unauthorized"  #: no effect; 401, though the token is good
+    CLOSE = "close"  #: takes effect; a whole answer, then the connection is closed, which no header has announced
+    LARGE_HEADER = "large_header"  #: takes effect; the answer has a header of `size` bytes
+    NEW_COOKIE = "new_cookie"  #: takes effect; the answer sets a cookie of a new name, of `size` bytes
 
 
 _ENDLESS = 10**12  # requests
-ABOVE_0 = 1e-9
 # The settings that mean something to a kind, with their defaults.
 _SETTINGS: dict[str, dict[str, Any]] = {
     "latency": {"seconds": 0.05},
@@ -55,18 +55,6 @@ _STATUSES: dict[str, Collection[int]] = {
 _READ: dict[str, Callable[[str], Any]] = {"seconds": float, "status": int, "size": int, "retry_after": str}
 
 
-def between(least: float, most: float = sys.float_info.max) -> "Callable[[object, Attribute[Any], float | None], None]":
-    """A check of a setting: ``None``, or a number from the least to the most."""
-
-    def check(_: object, setting: "Attribute[Any]", value: float | None) -> None:
-        if value is not None and not least <= value <= most:
-            limits = "more than 0" if least == ABOVE_0 else f"at least {least:g}"
-            limits += f" and at most {most:g}" if most < sys.float_info.max else ""
-            raise ValueError(f"{setting.alias} must be {limits}; not {value!r}")
-
-    return check
-
-
 def _kind(value: str) -> FaultKind:
     if value not in set(FaultKind):
         raise ValueError(f"kind must be one of {', '.join(FaultKind)}; not {value!r}")
@@ -80,7 +68,7 @@ def _numbers(value: int | Collection[int] | None) -> Collection[int] | None:
 
 def _setting(name: str) -> Any:  # noqa: ANN401  # any field's, as in attrs' own functions
     default = Factory(lambda fault: _SETTINGS.get(fault.kind, {}).get(name, 0), takes_self=True)
-    return field(default=default, validator=between(0))
+    return field(default=default, validator=[ge(0), lt(inf)])
 
 
 @frozen(kw_only=True)
@@ -102,7 +90,7 @@ class Fault:
     kind: FaultKind = field(converter=_kind, kw_only=False)
     on: str = "*"
     nth: Collection[int] | None = field(default=None, converter=_numbers)
-    probability: float | None = field(default=None, validator=between(0, 1))
+    probability: float | None = field(default=None, validator=optional([ge(0.0), le(1.0)]))
     seconds: float = _setting("seconds")
     status: int = _setting("status")
     size: int = _setting("size")

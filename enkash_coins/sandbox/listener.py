@@ -20,7 +20,7 @@ class Listener:
 
     host: str
     port: int
-    _idle_timeout: float
+    idle_timeout: float
     _listener: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -41,7 +41,7 @@ class Listener:
             handler_cancellation=True,
             access_log=None,
             auto_decompress=False,
-            keepalive_timeout=self._idle_timeout,
+            keepalive_timeout=self.idle_timeout,
             logger=_LOG,
         )
         self._listener = await loop.create_server(self._http, self.host, self.port, backlog=_BACKLOG)
@@ -85,9 +85,9 @@ class Listener:
     def __enter__(self) -> Self:
         started: Future[Callable[[], object]] = Future()
         # A thread of its own, so that whoever blocks does not block the sandbox.
-        self._thread = threading.Thread(target=asyncio.run, args=(self._run(started),), name="enkash-sandbox")
-        self._thread.start()
-        self._end = started.result()
+        thread = threading.Thread(target=asyncio.run, args=(self._run(started),), name="enkash-sandbox", daemon=True)
+        thread.start()
+        self._end, self._thread = started.result(), thread
         return self
 
     async def _run(self, started: Future[Callable[[], object]]) -> None:

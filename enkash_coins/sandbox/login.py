@@ -5,7 +5,7 @@ from base64 import b64decode
 from urllib.parse import parse_qs
 
 import orjson
-from attrs import define, field, frozen
+from attrs import define, field
 
 from enkash_coins.sandbox.answers import Answer, oauth_error
 
@@ -19,33 +19,26 @@ _CAMEL_CASE = {  # no scope: as one product page shows it
 }
 
 
-@frozen
-class Credentials:
-    """What a client has to present."""
-
-    client_id: str
-    client_secret: str = field(repr=False)
-    username: str
-    password: str = field(repr=False)
-
-
-@define(eq=False, kw_only=True)
+@define(eq=False, repr=False)
 class Login:
     """Issues tokens, knows the valid ones, and locks the account after three failures in a row.
 
     Args:
-        right: the right credentials.
+        client_id, client_secret, username, password: the right ones.
         life: seconds that a token is valid.
         claimed_life: what ``expires_in`` says; "absent" leaves it out.
         camel_case: whether the answer's fields are in camelCase.
         one_token: whether a new token ends the one before.
     """
 
-    _right: Credentials = field(kw_only=False)
-    _life: float
-    _claimed_life: float | str
-    _camel_case: bool = False
-    _one_token: bool = False
+    _client_id: str
+    _client_secret: str
+    _username: str
+    _password: str
+    _life: float = field(kw_only=True)
+    _claimed_life: float | str = field(kw_only=True)
+    _camel_case: bool = field(default=False, kw_only=True)
+    _one_token: bool = field(default=False, kw_only=True)
     _failures: int = field(default=0, init=False)
     _expiries: dict[str, float] = field(factory=dict, init=False)
 
@@ -80,7 +73,6 @@ class Login:
         return refusal or Answer(200, orjson.dumps(self._issue(now)))
 
     def _refusal(self, authorization: str, body: bytes) -> Answer | None:
-        right = self._right
         form = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
         grant_type, username, password, client_id = (form.get(name, [""])[0] for name in _FIELDS)
         missing = [name for name in _FIELDS if name not in form]
@@ -88,9 +80,9 @@ class Login:
             return oauth_error(400, "invalid_request", f"Missing parameter: {', '.join(missing)}")
         if grant_type != "password":
             return oauth_error(400, "unsupported_grant_type", "Unsupported grant type")
-        if _basic(authorization) != f"{right.client_id}:{right.client_secret}" or client_id != right.client_id:
+        if _basic(authorization) != f"{self._client_id}:{self._client_secret}" or client_id != self._client_id:
             return oauth_error(401, "invalid_client", "Bad client credentials")
-        if (username, password) != (right.username, right.password):
+        if (username, password) != (self._username, self._password):
             return oauth_error(400, "invalid_grant", "Bad credentials")  # 400, not 401: RFC 6749, section 5.2
         return None
 

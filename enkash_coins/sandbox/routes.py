@@ -13,15 +13,21 @@ _FIXED = {
     f"{_CONFIGS}allocate-coin": ("POST", "allocate"),
     "/api/v0/coins/balance": ("GET", "balance"),
 }
+_SHOWN = ("/", "/events", "/openapi.json")
 _BY_ID = {"GET": "get", "PATCH": "update"}
 
 
 def route(method: str, target: str) -> tuple[str, str]:
-    """The operation, and its argument: a config's id, a query, or the status that says why there is none."""
+    """The operation, and its argument: a config's id, a query, or the status that says why there is none.
+
+    What a browser shows of the sandbox is a "page", with its path.
+    """
     path, _, query = target.partition("?")
     if path in _FIXED:
         right_method, operation = _FIXED[path]
         return (operation, query) if method == right_method else ("other", "405")
+    if path in _SHOWN:
+        return ("page", path) if method in ("GET", "HEAD") else ("other", "405")
     config_id = path.removeprefix(_CONFIGS)
     if config_id in (path, "") or "/" in config_id:
         return "other", "404"

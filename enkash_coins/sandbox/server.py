@@ -8,19 +8,21 @@ from math import ceil
 from random import Random
 
 from aiohttp import web
-from attrs import astuple, define, field
+from attrs import define, field
+from attrs.validators import ge, gt, optional
 
 from enkash_coins.auth.guard import MemoryGuard
 from enkash_coins.auth.password_grant import PasswordGrant
 from enkash_coins.sandbox.answers import Answer, failure, page, too_many
 from enkash_coins.sandbox.exchange import SeenRequest, disconnect, reply
-from enkash_coins.sandbox.faults import ABOVE_0, Fault, FaultKind, between, choose
+from enkash_coins.sandbox.faults import Fault, FaultKind, choose
 from enkash_coins.sandbox.limits import FixedWindow, TokenBucket
 from enkash_coins.sandbox.listener import Listener
-from enkash_coins.sandbox.login import Credentials, Login
+from enkash_coins.sandbox.live import events, live_page, openapi, stream
+from enkash_coins.sandbox.login import Login
 from enkash_coins.sandbox.routes import route
 from enkash_coins.sandbox.sealing import Sealing
-from enkash_coins.sandbox.world import Fields, World
+from enkash_coins.sandbox.world import World
 
 _HISTORY = 2000  # requests, of 1.6 kB each
 _WITH_BODY = frozenset({"update", "create", "allocate"})
@@ -62,61 +64,68 @@ class Sandbox(Listener):
         client_id, client_secret, username, password: the right credentials.
 
     Attributes:
-        faults: a list that may be changed at any time.
+        configs: the truth, every config by its id. Amounts and configurations may be changed here, too.
+        allocations: the bodies of all allocations that took effect, in order.
+        applied: the last 10,000 writes that took effect, each as operation, id of config or request, and body.
         calls: requests by operation; "other" is an unknown path.
         requests: the last 2,000 requests in order.
+        faults: a list that may be changed at any time, like ``latency``.
 
     Raises:
         ValueError: a setting makes no sense; the message names it.
         ModuleNotFoundError: the extra for ``encrypted`` is not installed.
     """
 
-    _configs: int = field(default=1000, validator=between(0), kw_only=False)
+    _configs: int = field(default=1000, kw_only=False)
     faults: list[Fault] = field(factory=list, converter=_faults)
-    _seed: int = 0
-    _dedupe: bool = True
-    _encrypted: bool = False
-    _latency: float = field(default=0.0, validator=between(0))
-    _rate: float | None = field(default=None, validator=between(ABOVE_0))
-    _burst: float | None = field(default=None, validator=between(1))
-    _window: float | None = field(default=None, validator=between(ABOVE_0))
-    _retry_after: bool = True
-    _capacity: int | None = field(default=None, validator=between(1))
-    _queue: bool = True
-    _idle_timeout: float = field(default=3600.0, validator=between(ABOVE_0))
-    _token_life: float = field(default=86_399.0, validator=between(ABOVE_0))
-    _claimed_life: float | str | None = None
-    _camel_case_tokens: bool = False
-    _one_token: bool = False
+    seed: int = 0
+    dedupe: bool = True
+    encrypted: bool = False
+    latency: float = field(default=0.0, validator=ge(0))
+    rate: float | None = field(default=None, validator=optional(gt(0.0)))
+    burst: float | None = field(default=None, validator=optional(ge(1.0)))
+    window: float | None = field(default=None, validator=optional(gt(0.0)))
+    retry_after: bool = True
+    capacity: float | None = field(default=None, validator=optional(ge(1.0)))
+    queue: bool = True
+    idle_timeout: float = field(default=3600.0, validator=gt(0))
+    token_life: float = field(default=86_399.0, validator=gt(0))
+    claimed_life: float | str | None = None
+    camel_case_tokens: bool = False
+    one_token: bool = False
     host: str = "127.0.0.1"
     port: int = 0
-    _client_id: str = "sandbox-client"
-    _client_secret: str = "sandbox-client-secret"
-    _username: str = "sandbox@example.com"
-    _password: str = "sandbox-password"
+    client_id: str = "sandbox-client"
+    client_secret: str = "sandbox-client-secret"
+    username: str = "sandbox@example.com"
+    password: str = "sandbox-password"
 
     def __attrs_post_init__(self) -> None:
-        if self._rate is None and (self._burst or self._window):
+        if self._configs < 0:
+            raise ValueError("configs must be 0 or more")
+        if self.rate is None and (self.burst or self.window):
             raise ValueError("burst and window say how a rate is counted: there is no rate")
-        if self._burst and self._window:
+        if self.burst and self.window:
             raise ValueError("burst and window exclude each other")
         self.calls: Counter[str] = Counter()
         self.requests: deque[SeenRequest] = deque(maxlen=_HISTORY)
-        self._credentials = Credentials(self._client_id, self._client_secret, self._username, self._password)
         self._login = Login(
-            self._credentials,
-            life=self._token_life,
-            claimed_life=self._token_life if self._claimed_life is None else self._claimed_life,
-            camel_case=self._camel_case_tokens,
-            one_token=self._one_token,
+            *self._credentials,
+            life=self.token_life,
+            claimed_life=self.token_life if self.claimed_life is None else self.claimed_life,
+            camel_case=self.camel_case_tokens,
+            one_token=self.one_token,
         )
-        self._world = World(self._configs, seed=self._seed, dedupe=self._dedupe)
-        self._sealing = Sealing(self._client_secret) if self._encrypted else None
+        self._world = World(self._configs, seed=self.seed, dedupe=self.dedupe)
+        self.configs = self._world.configs
+        self.allocations = self._world.allocations
+        self.applied = self._world.applied
+        self._sealing = Sealing(self.client_secret) if self.encrypted else None
         self._limit: FixedWindow | TokenBucket | None = None
-        if self._rate is not None:
-            bucket = TokenBucket(self._rate, self._burst or max(1.0, self._rate))
-            self._limit = FixedWindow(self._rate, self._window) if self._window else bucket
-        self._dice = Random(self._seed)
+        if self.rate is not None:
+            bucket = TokenBucket(self.rate, self.burst or max(1.0, self.rate))
+            self._limit = FixedWindow(self.rate, self.window) if self.window else bucket
+        self._dice = Random(self.seed)
 
     @property
     def base_url(self) -> str:
@@ -129,34 +138,23 @@ class Sandbox(Listener):
     @property
     def auth(self) -> PasswordGrant:
         """A new grant with the right credentials, and a guard in memory."""
-        return PasswordGrant(*astuple(self._credentials), guard=MemoryGuard())
+        return PasswordGrant(*self._credentials, guard=MemoryGuard())
+
+    @property
+    def _credentials(self) -> tuple[str, str, str, str]:
+        return self.client_id, self.client_secret, self.username, self.password
 
     @property
     def environment(self) -> Mapping[str, str]:
         """The variables that lead the command to this sandbox."""
         return {
             "ENKASH_BASE_URL": self.base_url,
-            "ENKASH_CLIENT_ID": self._client_id,
-            "ENKASH_CLIENT_SECRET": self._client_secret,
-            "ENKASH_USERNAME": self._username,
-            "ENKASH_PASSWORD": self._password,
-            **({"ENKASH_ENCRYPTED": "1"} if self._encrypted else {}),
+            "ENKASH_CLIENT_ID": self.client_id,
+            "ENKASH_CLIENT_SECRET": self.client_secret,
+            "ENKASH_USERNAME": self.username,
+            "ENKASH_PASSWORD": self.password,
+            **({"ENKASH_ENCRYPTED": "1"} if self.encrypted else {}),
         }
-
-    @property
-    def configs(self) -> dict[str, Fields]:
-        """The truth, every config by its id. Amounts and configurations may be changed here, too."""
-        return self._world.configs
-
-    @property
-    def allocations(self) -> list[Fields]:
-        """The bodies of all allocations that took effect, in order."""
-        return self._world.allocations
-
-    @property
-    def applied(self) -> deque[tuple[str, str, Fields]]:
-        """The last 10,000 writes that took effect, in order, each as operation, id of config or request, and body."""
-        return self._world.applied
 
     @property
     def locked(self) -> bool:
@@ -174,12 +172,14 @@ class Sandbox(Listener):
     async def start(self) -> None:
         """Listen from now on."""
         self._clock = asyncio.get_running_loop().time
-        self._room = None if self._capacity is None else asyncio.Semaphore(self._capacity)  # it belongs to a loop
+        self._room = None if self.capacity is None else asyncio.Semaphore(int(self.capacity))  # it belongs to a loop
         await super().start()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
         operation, argument = route(request.method, request.raw_path)
+        if operation == "page":
+            return await self._show(request, argument)
         self.calls[operation] += 1
         fault = choose(self.faults, operation, self.calls, self._dice)
         seen = SeenRequest(operation, request.method, request.raw_path, request.raw_headers, body)
@@ -201,18 +201,27 @@ class Sandbox(Listener):
         seen.status = answer.status
         return await reply(request, answer, fault)
 
+    async def _show(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        if path != "/events":
+            return await reply(request, live_page() if path == "/" else openapi(self.base_url))
+        await stream(request, events(self._world, self.calls, self.requests, self._plain))
+        return disconnect(request)
+
+    def _plain(self, seen: SeenRequest) -> bytes:
+        return (self._sealing and self._sealing.open(seen.body)) or seen.body
+
     async def _work(self, serve: Callable[[], Answer]) -> Answer:
         """What is served in the time that it takes, once there is room for it."""
         if self._room is None:
             answer = serve()
-            if self._latency:
-                await asyncio.sleep(self._latency)
+            if self.latency:
+                await asyncio.sleep(self.latency)
             return answer
-        if self._room.locked() and not self._queue:
+        if self._room.locked() and not self.queue:
             return failure(503, "Too much to do")
         async with self._room:
             answer = serve()
-            await asyncio.sleep(self._latency)
+            await asyncio.sleep(self.latency)
         return answer
 
     def _serve(self, seen: SeenRequest, headers: Mapping[str, str], argument: str) -> Answer:
@@ -220,7 +229,7 @@ class Sandbox(Listener):
         if sum(len(name) + len(value) for name, value in seen.raw_headers) > _MOST_HEADERS:
             return page(400)
         if self._limit is not None and (wait := self._limit.wait(now)):
-            return too_many(str(ceil(wait)) if self._retry_after else None)
+            return too_many(str(ceil(wait)) if self.retry_after else None)
         authorization = headers.get("Authorization", "")
         if operation == "token":
             return self._login.grant(authorization, body, now)

@@ -33,7 +33,7 @@ def _say(value: object) -> None:
 async def serve(seed: int) -> None:
     """Serve until standard input is closed."""
     sandbox = Sandbox(configs=60, seed=seed, dedupe=False, latency=0.01, faults=faults())
-    sandbox._world.applied = deque()  # all of it
+    sandbox.applied = sandbox._world.applied = deque()  # all of it
     async with sandbox:
         _say(dict(sandbox.environment))
         while await asyncio.to_thread(sys.stdin.readline):

@@ -256,8 +256,8 @@ MISUSE = [
     ("apply --bogus", 'Invalid value "--bogus" for FILE.'),
     ("apply missing.csv", "missing.csv: no such file or directory"),
     ("apply .", ".: is a directory"),
-    ("sandbox --configs -1", "sandbox: configs must be at least 0; not -1"),
-    ("sandbox --rate 0", "sandbox: rate must be more than 0; not 0.0"),
+    ("sandbox --configs -1", "sandbox: configs must be 0 or more"),
+    ("sandbox --rate 0", "sandbox: 'rate' must be > 0.0: 0.0"),
     (
         "sandbox --fault update:3=explode",
         "sandbox: 'update:3=explode' is no fault such as update:3=disconnect_after_apply: ",

@@ -18,7 +18,11 @@ from enkash_coins.sandbox.routes import OPERATIONS, route
         ("PUT", "/api/v0/enkash-coins/WCC12345", ("other", "405")),
         ("GET", "/api/v0/enkash-coins/allocate-coin", ("other", "405")),
         ("GET", "/oauth/token", ("other", "405")),
-        ("GET", "/", ("other", "404")),
+        ("GET", "/", ("page", "/")),
+        ("HEAD", "/events?x", ("page", "/events")),
+        ("GET", "/openapi.json", ("page", "/openapi.json")),
+        ("POST", "/", ("other", "405")),
+        ("GET", "/page.html", ("other", "404")),
         ("GET", "/api/v0/enkash-coins/", ("other", "404")),
         ("GET", "/api/v0/enkash-coins", ("other", "404")),
         ("PATCH", "/api/v0/enkash-coins/a/b", ("other", "404")),
@@ -26,6 +30,8 @@ from enkash_coins.sandbox.routes import OPERATIONS, route
     ],
 )
 def test_request_line_names_the_operation(method: str, target: str, expected: tuple[str, str]) -> None:
-    """The documented paths and methods are known, all others are "other"; no path is walked through or normalised."""
+    """The documented paths and methods are known, three more are for people, and all others are "other"; no path is
+    walked through or normalised.
+    """
     assert route(method, target) == expected
-    assert expected[0] in OPERATIONS
+    assert expected[0] in {*OPERATIONS, "page"}

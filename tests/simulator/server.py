@@ -22,7 +22,7 @@ from enkash_coins.errors import (
     TlsError,
 )
 from enkash_coins.sandbox.answers import Answer
-from enkash_coins.sandbox.login import Credentials, Login
+from enkash_coins.sandbox.login import Login
 from enkash_coins.sandbox.routes import route
 from enkash_coins.sandbox.world import Fields, World
 from enkash_coins.service import CoinEventService
@@ -30,7 +30,7 @@ from enkash_coins.transport import Headers, Request, Response, mark
 from tests.simulator.fates import FINE, NOTHING_LEAVES, Decide, Fate, Lost, Seen
 
 EPOCH: Final = 1_800_000_000  # what the server's calendar shows at second 0
-RIGHT: Final = Credentials("client", "client-secret", "user", "password")
+RIGHT: Final = ("client", "client-secret", "user", "password")
 
 
 class ModelledServer:
@@ -63,7 +63,7 @@ class ModelledServer:
     ) -> None:
         self.latency = latency
         self.fate = fate
-        self.login = Login(RIGHT, life=token_life, claimed_life=token_life if expires_in is None else expires_in)
+        self.login = Login(*RIGHT, life=token_life, claimed_life=token_life if expires_in is None else expires_in)
         self.log: list[Seen] = []
         self.applied: list[Seen] = []
         self.calls: Counter[str] = Counter()
@@ -91,7 +91,7 @@ class ModelledServer:
 
     def grant(self, *, password: str = "password") -> PasswordGrant:
         """A login with this password; the right one is the default."""
-        return PasswordGrant(RIGHT.client_id, RIGHT.client_secret, RIGHT.username, password)
+        return PasswordGrant(*RIGHT[:3], password)
 
     def issue_token(self) -> str:
         """A valid token, as if a person had fetched it."""

@@ -89,21 +89,13 @@ async def test_one_401_is_an_incident(age: int) -> None:
     assert server.calls["token"] == 9
 
 
-class OneToken(Login):
-    """A token endpoint that keeps one token for each user: the latest."""
-
-    def _issue(self, now: float) -> dict[str, object]:
-        self.expire_tokens()
-        return super()._issue(now)
-
-
 @pytest.mark.parametrize("every", [10, 60])
 async def test_workers_who_take_each_others_tokens_go_on(every: int) -> None:
     """One active token for each user, and four workers that log in to the same account: calls are refused, but none of
     the workers for longer than some minutes at a time.
     """
     server = ModelledServer(latency=lambda dice: dice.uniform(0.05, 0.5))
-    server.login = OneToken(RIGHT, life=86_399.0, claimed_life=86_399.0)
+    server.login = Login(*RIGHT, life=86_399.0, claimed_life=86_399.0, one_token=True)
     outages = list[float]()
 
     async def work() -> None:
