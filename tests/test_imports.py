@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -179,6 +180,16 @@ def test_tables_are_about_known_modules() -> None:
     users = set().union(*(who for who in FOREIGN.values() if who))
     assert len(set(ORDER)) == len(ORDER)
     assert {top(name) for name in users.union(NOTHING_BUT, *NOTHING_BUT.values())} <= set(ORDER)
+
+
+def test_the_drawing_is_up_to_date() -> None:
+    """What the page on the architecture shows is what the code imports."""
+    spec = importlib.util.spec_from_file_location("draw_imports", Path(__file__).with_name("draw_imports.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    drawing = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawing)
+    assert drawing.drawn() == drawing.DRAWING.read_text(encoding="utf-8"), "run: python tests/draw_imports.py"
 
 
 def test_importing_the_package_brings_no_extras() -> None:
