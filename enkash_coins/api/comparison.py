@@ -11,10 +11,12 @@ def holds(found: object, wanted: object) -> bool:
 
     Both may be values of a model, or JSON values.
     """
+    if found == wanted:
+        return True
     wanted, found = _plain(wanted), _plain(found)
-    if not isinstance(wanted, dict):
-        return found == wanted
-    return isinstance(found, dict) and all(key in found and _json(found[key]) == _json(wanted[key]) for key in wanted)
+    if not isinstance(wanted, dict) or not isinstance(found, dict):
+        return False
+    return all(key in found and _json(found[key]) == _json(wanted[key]) for key in wanted)
 
 
 def differences(wanted: CoinEventUpdate | CoinEventCreation, found: CoinEventConfig) -> str:
@@ -29,7 +31,7 @@ def differences(wanted: CoinEventUpdate | CoinEventCreation, found: CoinEventCon
         wrong.append(f"configuration {_shown(found.configuration)} instead of {_shown(wanted.configuration)}")
     if wanted.event is not UNSET and wanted.event != found.event:
         wrong.append(f"event {_shown(found.event)} instead of {_shown(wanted.event)}")
-    return ", ".join(wrong)
+    return ", ".join(wrong) if wrong else ""
 
 
 def _plain(value: object) -> object:
@@ -37,7 +39,7 @@ def _plain(value: object) -> object:
 
 
 def _json(value: object) -> str:
-    """For a comparison that knows ``true`` from ``1``."""
+    """For a comparison that takes a tuple for the list that it is sent as."""
     return json.dumps(value, sort_keys=True)
 
 

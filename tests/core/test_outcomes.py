@@ -112,8 +112,8 @@ SHOWN = CoinEventConfig("WCC1", "DEFAULT", "E", 10, "CEK1")
         ),
         (
             attrs.evolve(ROW, configuration=CUSTOM),
-            attrs.evolve(SHOWN, configuration=CustomConfiguration("x", {"since": 1})),
-            'configuration {"CUSTOM": "x", "since": 1} instead of {"CUSTOM": "x", "since": true}',
+            attrs.evolve(SHOWN, configuration=CustomConfiguration("x", {"since": False})),
+            'configuration {"CUSTOM": "x", "since": false} instead of {"CUSTOM": "x", "since": true}',
         ),
         (
             attrs.evolve(ROW, configuration=CUSTOM),
@@ -148,6 +148,7 @@ def test_values_of_a_model_and_json_are_compared_alike() -> None:
     """A run keeps what it has found as JSON."""
     found = {"CUSTOM": "x", "since": True, "more": [1]}
     assert holds(found, CUSTOM)
+    assert holds({"CUSTOM": "x", "a": [1]}, CustomConfiguration("x", {"a": (1,)}))  # as it was sent
     assert holds(found, CUSTOM.as_dict())
     assert not holds(CUSTOM, found)
     assert not holds(found, "x")
