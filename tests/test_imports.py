@@ -49,7 +49,6 @@ NOTHING_BUT = {
 FOREIGN: dict[str, set[str] | None] = {
     "attrs": None,
     "msgspec": None,
-    "orjson": None,
     "aiohttp": {"transports"},
     "aiohttp.web": {"sandbox"},
     "backoff": {"calls.retry"},

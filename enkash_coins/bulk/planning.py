@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-import orjson
+import msgspec
 
 from enkash_coins.bulk.ledger import storage
 from enkash_coins.bulk.rows import Format, Item, Kind, Row, RowFile, row_of
@@ -53,6 +53,6 @@ def _hashed(rows: Iterable[KnownRow], facts: dict[str, str], writer: Writer) -> 
     for row, ours in rows:
         if writer.closing:  # whoever asked for them was cancelled
             raise LedgerFailed("interrupted")
-        digest.update(orjson.dumps((row.id if row.given else None, row.wanted, ours)))
+        digest.update(msgspec.json.encode((row.id if row.given else None, row.wanted, ours)))
         yield row, ours
     facts["input"] = digest.hexdigest()

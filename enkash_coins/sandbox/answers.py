@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-import orjson
+import msgspec
 from attrs import frozen
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -26,13 +26,13 @@ class Answer:
 
 def success(payload: object) -> Answer:
     """The API's envelope around what was asked for."""
-    return Answer(200, orjson.dumps({"payload": payload, "response_code": 0, "response_message": "Success"}))
+    return Answer(200, msgspec.json.encode({"payload": payload, "response_code": 0, "response_message": "Success"}))
 
 
 def failure(status: int, message: str, *, retry_after: str | None = None) -> Answer:
     """The API's envelope around a refusal; its payload repeats the message, as in the documented example."""
     envelope = {"payload": message, "response_code": 1, "response_message": message}
-    return Answer(status, orjson.dumps(envelope), () if retry_after is None else (("Retry-After", retry_after),))
+    return Answer(status, msgspec.json.encode(envelope), () if retry_after is None else (("Retry-After", retry_after),))
 
 
 def too_many(retry_after: str | None) -> Answer:
@@ -42,7 +42,7 @@ def too_many(retry_after: str | None) -> Answer:
 
 def oauth_error(status: int, error: str, description: str) -> Answer:
     """A refusal as Spring's OAuth words it, without an envelope."""
-    return Answer(status, orjson.dumps({"error": error, "error_description": description}))
+    return Answer(status, msgspec.json.encode({"error": error, "error_description": description}))
 
 
 def page(status: int) -> Answer:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
-import orjson
+import msgspec
 from aiohttp import web
 
 from enkash_coins.sandbox.answers import Answer
@@ -39,8 +39,8 @@ def _hash(text: str) -> str:
 
 def openapi(base_url: str) -> Answer:
     """The API's description, for this very server."""
-    document = orjson.loads((_FOLDER / "openapi.json").read_bytes())
-    return Answer(200, orjson.dumps({**document, "servers": [{"url": base_url}]}))
+    document = msgspec.json.decode((_FOLDER / "openapi.json").read_bytes())
+    return Answer(200, msgspec.json.encode({**document, "servers": [{"url": base_url}]}))
 
 
 def events(
@@ -66,7 +66,7 @@ def events(
             "given": len(world.allocations),
             "allocations": world.allocations[: -_LAST - 1 : -1],
         }
-        # json, because a path may hold bytes that orjson would refuse.
+        # json, because a path may hold bytes that msgspec would refuse.
         text = json.dumps({**news, "configs": changed, "first": told is None}, default=str)
         yield f"data: {text}\n\n".encode() if changed or news != told else b""
         told = news

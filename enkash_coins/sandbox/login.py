@@ -4,7 +4,7 @@ import secrets
 from base64 import b64decode
 from urllib.parse import parse_qs
 
-import orjson
+import msgspec
 from attrs import define, field
 
 from enkash_coins.sandbox.answers import Answer, oauth_error
@@ -70,7 +70,7 @@ class Login:
             return oauth_error(401, "unauthorized", "Account locked")
         refusal = self._refusal(authorization, body)
         self._failures = 0 if refusal is None else self._failures + 1
-        return refusal or Answer(200, orjson.dumps(self._issue(now)))
+        return refusal or Answer(200, msgspec.json.encode(self._issue(now)))
 
     def _refusal(self, authorization: str, body: bytes) -> Answer | None:
         form = parse_qs(body.decode(errors="replace"), keep_blank_values=True)

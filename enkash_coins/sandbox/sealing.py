@@ -3,7 +3,7 @@
 from base64 import b64decode, b64encode
 from hashlib import sha256
 
-import orjson
+import msgspec
 from attrs import evolve
 
 from enkash_coins.sandbox.answers import Answer
@@ -31,13 +31,13 @@ class Sealing:
         """What ``{"request": "<base64>"}`` holds; ``None`` if the body is not that, or of another key."""
         decryptor, unpadder = self._cipher.decryptor(), self._padding.unpadder()
         try:
-            sealed = b64decode(orjson.loads(body)["request"], validate=True)
+            sealed = b64decode(msgspec.json.decode(body)["request"], validate=True)
             return unpadder.update(decryptor.update(sealed) + decryptor.finalize()) + unpadder.finalize()
-        except (ValueError, TypeError, KeyError):
+        except (msgspec.DecodeError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
     def seal(self, answer: Answer) -> Answer:
         """The same answer with its body encrypted."""
         encryptor, padder = self._cipher.encryptor(), self._padding.padder()
         sealed = encryptor.update(padder.update(answer.body) + padder.finalize()) + encryptor.finalize()
-        return evolve(answer, body=orjson.dumps({"request": b64encode(sealed).decode()}))
+        return evolve(answer, body=msgspec.json.encode({"request": b64encode(sealed).decode()}))

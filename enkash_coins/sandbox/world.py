@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from urllib.parse import parse_qs
 
-import orjson
+import msgspec
 
 from enkash_coins.sandbox.answers import Answer, failure, success
 
@@ -181,8 +181,8 @@ def _place(config: Fields) -> tuple[object, object]:
 
 def _read(body: bytes, types: Mapping[str, tuple[type, ...]], *, required: bool) -> Fields:
     try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
         raise _Refused(400, "The body must be a JSON object")

@@ -2,12 +2,12 @@
 
 import contextlib
 import gc
+import json
 import traceback
 import uuid
 import weakref
 from collections.abc import Awaitable, Callable
 
-import orjson
 import pytest
 
 from enkash_coins import (
@@ -180,7 +180,7 @@ async def test_an_allocation_makes_its_id_once() -> None:
     async with CoinEventService(transport, retry=AT_ONCE) as coins:
         first = await coins.allocate(company_id="C", event="E", user_id="U")
         second = await coins.allocate(company_id="C", event="E", user_id="U")
-    sent = [orjson.loads(request.body)["requestId"] for request in transport.requests]
+    sent = [json.loads(request.body)["requestId"] for request in transport.requests]
     assert sent == [first.request_id] * 3 + [second.request_id]
     assert first.request_id != second.request_id
     assert [uuid.UUID(one).version for one in sent] == [4] * 4
@@ -208,7 +208,7 @@ async def test_every_error_of_an_allocation_shows_its_id(kind: str, replay: bool
     async with CoinEventService(transport, retry=AT_ONCE) as coins:
         with pytest.raises(EnkashError) as caught:
             await coins.allocate(company_id="C", event="E", user_id="U", replay=replay)
-    sent = {orjson.loads(request.body)["requestId"] for request in transport.requests}
+    sent = {json.loads(request.body)["requestId"] for request in transport.requests}
     assert sent == {caught.value.request_id}
     doubtful = kind in {"timeout", "disconnect", "500", "408", "unreadable"}
     again = kind in {"never left", "429"} or (doubtful and replay)
@@ -222,7 +222,7 @@ async def test_an_id_of_the_callers_own_is_used() -> None:
     async with CoinEventService(transport) as coins:
         receipt = await coins.allocate(company_id="C", event="E", user_id="U", request_id="order-7")
     assert receipt == AllocationReceipt("order-7", SAID)
-    assert orjson.loads(transport.requests[0].body)["requestId"] == "order-7"
+    assert json.loads(transport.requests[0].body)["requestId"] == "order-7"
 
 
 async def test_a_failed_call_lets_go_of_its_answer() -> None:

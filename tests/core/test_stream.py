@@ -1,11 +1,11 @@
 """Streams over a mock: one outcome for every row, whatever becomes of it. Their timing is tested elsewhere."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-import orjson
 import pytest
 
 from enkash_coins import (
@@ -29,7 +29,7 @@ CONFIG = {"coinConfigId": "WCC1", "configuration": "DEFAULT", "event": "E", "amo
 
 def as_asked(request: Request) -> Response:
     """The answer of a server that did as it was asked."""
-    asked = {"configuration": "DEFAULT", "event": "E", "amount": 1} | orjson.loads(request.body)
+    asked = {"configuration": "DEFAULT", "event": "E", "amount": 1} | json.loads(request.body)
     return answer(asked | {"coinConfigId": request.path.rpartition("/")[2]})
 
 
@@ -136,9 +136,7 @@ async def test_allocations_have_ids_and_receipts() -> None:
     gifts.append(CoinAllocation(company_id="C", event="E", user_id="U4", request_id="order-7"))
     async with CoinEventService(transport, retry=AT_ONCE) as coins:
         outcomes = {outcome.index: outcome async for outcome in coins.allocate_many(gifts)}
-    sent = {
-        orjson.loads(request.body)["userId"]: orjson.loads(request.body)["requestId"] for request in transport.requests
-    }
+    sent = {json.loads(request.body)["userId"]: json.loads(request.body)["requestId"] for request in transport.requests}
     assert len(transport.requests) == 4
     assert len(set(sent.values())) == 4
     assert outcomes[0].unwrap() == AllocationReceipt(sent["U1"], "Successfully allocated")

@@ -1,10 +1,10 @@
 """How streams end, and how they are paced, over a mock. Their timing is tested elsewhere."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 
-import orjson
 import pytest
 
 from enkash_coins import (
@@ -31,7 +31,7 @@ AT_ONCE = RetryPolicy(base=0)
 
 def as_asked(request: Request) -> Response:
     """The answer of a server that did as it was asked."""
-    asked = {"configuration": "DEFAULT", "event": "E", "amount": 1} | orjson.loads(request.body)
+    asked = {"configuration": "DEFAULT", "event": "E", "amount": 1} | json.loads(request.body)
     return answer(asked | {"coinConfigId": request.path.rpartition("/")[2]})
 
 

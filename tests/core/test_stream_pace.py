@@ -1,9 +1,8 @@
 """How streams are paced, over a mock. Their timing is tested elsewhere."""
 
 import asyncio
+import json
 from collections.abc import Iterator
-
-import orjson
 
 from enkash_coins import (
     CoinEventService,
@@ -17,7 +16,7 @@ from enkash_coins.testing import MockTransport, answer
 
 def as_asked(request: Request) -> Response:
     """The answer of a server that did as it was asked."""
-    asked = {"configuration": "DEFAULT", "event": "E", "amount": 1} | orjson.loads(request.body)
+    asked = {"configuration": "DEFAULT", "event": "E", "amount": 1} | json.loads(request.body)
     return answer(asked | {"coinConfigId": request.path.rpartition("/")[2]})
 
 
@@ -63,7 +62,7 @@ async def test_rows_of_one_id_go_out_in_order() -> None:
 
     async def handle(request: Request) -> Response:
         await asyncio.sleep(0)
-        seen.setdefault(request.path, []).append(orjson.loads(request.body)["amount"])
+        seen.setdefault(request.path, []).append(json.loads(request.body)["amount"])
         return as_asked(request)
 
     async with CoinEventService(MockTransport(handle)) as coins:

@@ -1,12 +1,12 @@
 """What the client believes of every call, and what the server did with it: the oracle of the simulation."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Final
 
 import attrs
-import orjson
 
 from tests.simulator.fates import NOTHING_LEAVES, Fate, Seen
 
@@ -77,7 +77,7 @@ def number_of(seen: Seen) -> int | None:
     """The number of the call that a write belongs to; ``None`` for a read or a login."""
     if seen.operation not in WRITES:
         return None
-    body = orjson.loads(seen.request.body)
+    body = json.loads(seen.request.body)
     if seen.operation == "update":
         return int(body["amount"])
     return int(body["event" if seen.operation == "create" else "userId"][1:])

@@ -1,6 +1,7 @@
 """One seed of runs: planned, applied, killed, gone on with, drifted and taken back, against a server at its worst."""
 
 import asyncio
+import json
 import random
 import shutil
 import sqlite3
@@ -14,7 +15,6 @@ from typing import Any, Final, TypeVar
 from unittest import mock
 
 import attrs
-import orjson
 
 from enkash_coins import CoinEventService, EnkashError, MemoryGuard
 from enkash_coins.bulk import BadFile, Counts, LedgerFailed, Run, State
@@ -146,7 +146,7 @@ class Life:
         self.done["runs simulated: faults injected"] += troubled
         self.done["runs simulated: requests sent"] += 1
         if seen.operation in ("update", "allocate"):
-            body: Fields = orjson.loads(seen.request.body)
+            body: Fields = json.loads(seen.request.body)
             id_ = str(body["requestId"]) if self.allocates else seen.request.path.rpartition("/")[2]
             if session is None or not self._intended(id_, body):
                 self.wrong.append(f"sent without its intent on the disk: {id_} {body}")
@@ -159,7 +159,7 @@ class Life:
         if self._view is None:
             return False
         rows = self._view.execute("SELECT id, wanted FROM row WHERE id = ? AND state = 'sent'", (id_,))
-        return any(as_sent(id_, orjson.loads(wanted), allocates=self.allocates) == body for id_, wanted in rows)
+        return any(as_sent(id_, json.loads(wanted), allocates=self.allocates) == body for id_, wanted in rows)
 
     def somebody_else(self) -> None:
         """Somebody else sets an amount."""

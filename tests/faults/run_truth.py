@@ -1,12 +1,12 @@
 """What a run's file says of its rows, and what the server did: the oracle of the simulated runs."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Final
 
 import attrs
-import orjson
 
 from enkash_coins.bulk import Record, Run, State
 from enkash_coins.sandbox.world import Fields
@@ -61,7 +61,7 @@ def rows_of(life: Life, run: Run) -> list[Row]:
 
 
 def _key(fields: Fields) -> bytes:
-    return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+    return json.dumps(fields, sort_keys=True).encode()
 
 
 def violations(life: Life, run: Run, *, final: bool) -> Iterator[str]:

@@ -1,13 +1,13 @@
 """Processes that share a login guard and are killed at random instants: what the token endpoint saw of them."""
 
 import asyncio
+import json
 import sys
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import orjson
 import pytest
 
 from enkash_coins import FileGuard, PasswordGrant
@@ -107,8 +107,8 @@ class Processes:
         order = {"guard": str(self._path), "now": self.now, "timeout": timeout, "kills": kills}
         assert self._program.stdin is not None
         assert self._program.stdout is not None
-        self._program.stdin.write(orjson.dumps(order) + b"\n")
-        ends: list[str] = orjson.loads(await asyncio.wait_for(self._program.stdout.readline(), 60))
+        self._program.stdin.write(json.dumps(order).encode() + b"\n")
+        ends: list[str] = json.loads(await asyncio.wait_for(self._program.stdout.readline(), 60))
         return ends
 
     def _allowed(self, history: LoginHistory, answer: str, ends: list[str]) -> int:

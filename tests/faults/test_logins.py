@@ -1,13 +1,13 @@
 """The bound that keeps the account from being locked, in every story; see ``test_login_kills.py`` for processes."""
 
 import asyncio
+import json
 import logging
 from collections import Counter
 from contextlib import suppress
 from itertools import product
 from typing import Final
 
-import orjson
 import pytest
 
 from enkash_coins import (
@@ -39,7 +39,7 @@ class Endpoint:
         self.reached = self.event != "not sent"
         match self.event:
             case "ok":
-                return Response(200, {}, orjson.dumps({"access_token": "a-token", "expires_in": LIFE}))
+                return Response(200, {}, json.dumps({"access_token": "a-token", "expires_in": LIFE}).encode())
             case "refused":
                 return Response(400, {}, b'{"error":"invalid_grant"}')
             case "5xx":

@@ -1,10 +1,9 @@
 """Every fault that the retry table of the contract knows, as fates on the modelled wire."""
 
+import json
 from collections.abc import Callable
 from random import Random
 from typing import Final
-
-import orjson
 
 from enkash_coins.transport import Response
 from tests.simulator.fates import (
@@ -28,7 +27,7 @@ _NO: Final = {"payload": None, "response_code": 1, "response_message": "Insuffic
 
 
 def _json(body: object) -> Response:
-    return Response(200, {"Content-Type": "application/json"}, orjson.dumps(body))
+    return Response(200, {"Content-Type": "application/json"}, json.dumps(body).encode())
 
 
 def _late(dice: Random) -> float:

@@ -1,10 +1,10 @@
 """Tokens and the account lock, without a server and without a clock."""
 
+import json
 from base64 import b64encode
 from typing import Any
 from urllib.parse import urlencode
 
-import orjson
 import pytest
 
 from enkash_coins.sandbox.login import Login
@@ -27,7 +27,7 @@ def ask(login: Login, *, authorization: str = basic(), now: float = 0.0, **chang
     """Status and body of the answer to a token request; a change to None leaves the field out."""
     form = {name: value for name, value in (FORM | changes).items() if value is not None}
     answer = login.grant(authorization, urlencode(form).encode(), now)
-    return answer.status, orjson.loads(answer.body)
+    return answer.status, json.loads(answer.body)
 
 
 def test_right_credentials_get_a_new_token_each_time() -> None:
@@ -74,7 +74,7 @@ def test_expired_or_unknown_token_is_refused_and_quoted_back() -> None:
         assert answer is not None
         assert answer.status == 401
         body = {"error": "invalid_token", "error_description": f"Invalid access token: {refused}"}
-        assert orjson.loads(answer.body) == body
+        assert json.loads(answer.body) == body
 
 
 @pytest.mark.parametrize("authorization", ["", "Basic abc", "token"])
@@ -82,7 +82,7 @@ def test_request_without_a_bearer_token_is_refused(authorization: str) -> None:
     """No token, no answer."""
     answer = make().check(authorization, 0.0)
     assert answer is not None
-    assert (answer.status, orjson.loads(answer.body)["error"]) == (401, "unauthorized")
+    assert (answer.status, json.loads(answer.body)["error"]) == (401, "unauthorized")
 
 
 def test_tokens_can_be_made_invalid_before_their_time() -> None:

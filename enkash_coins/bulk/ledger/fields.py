@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import attrs
-import orjson
+import msgspec
 
 from enkash_coins.bulk.rows import Values
 from enkash_coins.bulk.state import OK, TRANSITIONS, Event, Known, Place, State, extended
@@ -83,7 +83,7 @@ def known_of(db: sqlite3.Connection, id_: str, *, before: float = math.inf) -> K
     if seen is None:
         return None
     answered = db.execute("SELECT found FROM row WHERE id = ? AND found IS NOT NULL AND state <> 'drifted'", (id_,))
-    known = [*orjson.loads(seen), *(values_of(found) for (found,) in answered)]
+    known = [*msgspec.json.decode(seen), *(values_of(found) for (found,) in answered)]
     return extended(known, places_where(db, "id = ? AND number < ?", id_, before))
 
 
@@ -94,12 +94,12 @@ def listed(states: Iterable[State]) -> str:
 
 def as_text(values: Values | Known) -> str | None:
     """Values as they are kept."""
-    return None if values is None else orjson.dumps(values).decode()
+    return None if values is None else msgspec.json.encode(values).decode()
 
 
 def values_of(text: str) -> Values:
     """Values that were kept."""
-    values: Values = orjson.loads(text)
+    values: Values = msgspec.json.decode(text)
     return values
 
 

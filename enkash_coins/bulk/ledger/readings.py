@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-import orjson
+import msgspec
 
 from enkash_coins.bulk.ledger.fields import (
     DOUBT,
@@ -41,7 +41,7 @@ def plan(
         changes = []
         for last, wanted_text, ours in rows:  # the last one's number is used
             wanted = values_of(wanted_text)
-            event = look(wanted, None if ours is None else orjson.loads(ours), found)
+            event = look(wanted, None if ours is None else msgspec.json.decode(ours), found)
             reason = None
             if event is Event.FOUND_EXPECTED and (reason := refusal(wanted, found)):
                 event = Event.REFUSED

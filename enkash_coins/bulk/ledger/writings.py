@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-import orjson
+import msgspec
 
 from enkash_coins.bulk.ledger.fields import Counts, End, Todo, as_text, known_of, places_where
 from enkash_coins.bulk.ledger.readings import drift
@@ -36,7 +36,7 @@ def page(db: sqlite3.Connection, beyond: int, most: int, read_since: float | Non
         " FROM (SELECT * FROM row WHERE number > :beyond AND state = 'planned' ORDER BY number LIMIT :most)",
         {"since": read_since, "now": now, "beyond": beyond, "most": most},
     ).fetchone()
-    todos = [Todo(*row) for row in orjson.loads(text)]
+    todos = [Todo(*row) for row in msgspec.json.decode(text)]
     claims = [(todo.number,) for todo in todos if todo.claimed]
     if len(claims) == len(todos) and todos:  # half the time of one by one
         db.execute(
@@ -99,7 +99,7 @@ def finish(db: sqlite3.Connection, applied: Sequence[int], ends: Sequence[End]) 
     db.execute(  # those at once, for the same reason as in page()
         "UPDATE row SET state = 'applied', attempts = attempts + 1, late = NULL, reason = NULL, found = NULL"
         " WHERE number IN (SELECT value FROM json_each(?))",
-        (orjson.dumps(applied).decode(),),
+        (msgspec.json.encode(applied).decode(),),
     )
     changes = []
     for end in ends:
