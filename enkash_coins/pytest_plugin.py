@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from enkash_coins.environment import LOGIN_GUARD, TOKEN
+from enkash_coins.environment import ENCRYPTED, LOGIN_GUARD, TOKEN
 from enkash_coins.sandbox import Sandbox
 
 
@@ -25,7 +25,7 @@ def enkash_environment(enkash_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch,
 
     What the command keeps of an account goes into the test's own folder, and not among the developer's files.
     """
-    for name in (TOKEN, LOGIN_GUARD):  # the developer's own
+    for name in (TOKEN, LOGIN_GUARD, ENCRYPTED):  # the developer's own
         monkeypatch.delenv(name, raising=False)
     for name, value in enkash_sandbox.environment.items():
         monkeypatch.setenv(name, value)

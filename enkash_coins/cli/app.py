@@ -72,6 +72,9 @@ def run(argv: Sequence[str]) -> int:
     except EnkashError as error:
         say(explained(error))
         return code_of(error)
+    except ModuleNotFoundError as error:  # an extra's: its message is the command that installs it
+        say(str(error))
+        return Exit.USAGE
     except KeyboardInterrupt:
         say("interrupted")
         return Exit.INTERRUPTED

@@ -12,7 +12,6 @@ from enkash_coins.errors import InvalidRequest
 from enkash_coins.secret import Secret
 from enkash_coins.transport import Request, Response, Transport
 
-_SEALED = b'{"request":"'  # no plain body of the API begins so
 _ANSWER_KEYS = frozenset({"request", "response", "data"})
 _BLOCK = 16
 
@@ -52,7 +51,7 @@ class PayloadEncryption:
         """The body to send in place of this one."""
         count = _BLOCK - len(body) % _BLOCK
         sealed = self._cipher.reveal().encryptor().update(body + bytes([count]) * count)
-        return _SEALED + b64encode(sealed) + b'"}'
+        return b'{"request":"%b"}' % b64encode(sealed)
 
     def open(self, body: bytes) -> bytes:
         """What a sealed body holds; one that is not sealed, as it is.
@@ -87,8 +86,7 @@ class Encryption:
 
     async def send(self, request: Request, /) -> Response:
         """Send the request sealed; an answer that cannot be deciphered is read as plain if it is an error anyway."""
-        # In place, because the layers below leave notes on the request; a second try comes with the sealed body.
-        if request.body and not request.body.startswith(_SEALED):
+        if request.body:  # in place, because the layers below leave notes on the request
             request.body = self._settings.seal(request.body)
         response = await self._inner.send(request)
         try:

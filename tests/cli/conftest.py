@@ -18,7 +18,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: py
     monkeypatch.chdir(tmp_path)
     # Never the real home: what a command knows of earlier logins is kept there.
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-    for name in ("BASE_URL", "TOKEN", "CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD", "LOGIN_GUARD"):
+    for name in ("BASE_URL", "TOKEN", "CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD", "LOGIN_GUARD", "ENCRYPTED"):
         monkeypatch.delenv(f"ENKASH_{name}", raising=False)
 
 

@@ -350,3 +350,13 @@ def test_without_the_extra_it_is_one_line(module: str) -> None:
 def test_other_missing_modules_are_not_blamed_on_the_extra() -> None:
     """A module of ours that is missing is a mistake of ours, and must be seen as such."""
     assert "ModuleNotFoundError" in without("enkash_coins.bulk").err
+
+
+def test_an_encrypted_host_is_one_variable_away(start: Start, run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sandbox's variables switch encryption on; without the extra, the line is the command that installs it."""
+    start(encrypted=True)
+    assert json.loads(run("update WCC00001 --amount 5 --json").out)["amount"] == 5
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers", None)
+    done = run("get WCC00001")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "enkash-coins: PayloadEncryption is an extra: pip install 'enkash-coins[encryption]'\n"

@@ -44,10 +44,10 @@ def sealed_answer(response: Response, key: str = "response", secret: str = SECRE
 
 
 def service(*answers: Response | EnkashError, attempts: int = 2) -> tuple[CoinEventService, MockTransport]:
-    """A service with the layer, over a transport that gives these answers."""
+    """A service that encrypts, over a transport that gives these answers."""
     mock = MockTransport(answers)
-    layer = Encryption(mock, PayloadEncryption(SECRET))
-    return CoinEventService(layer, retry=RetryPolicy(attempts=attempts, base=0)), mock
+    retry = RetryPolicy(attempts=attempts, base=0)
+    return CoinEventService(mock, encryption=PayloadEncryption(SECRET), retry=retry), mock
 
 
 def test_the_known_answer() -> None:

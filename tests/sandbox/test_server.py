@@ -15,7 +15,7 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
-from enkash_coins import PayloadEncryption
+from enkash_coins import CoinEventService, Conflict, PayloadEncryption, RetryPolicy
 from enkash_coins.auth.password_grant import PasswordGrant
 from enkash_coins.sandbox import Fault, Sandbox
 from enkash_coins.sandbox.world import HISTORY
@@ -294,6 +294,29 @@ async def test_encrypted_bodies_travel_encrypted_in_both_directions() -> None:
             status, sealed = await ask
             assert (status, list(sealed)) == (expected, ["request"])
         assert sandbox.environment["ENKASH_ENCRYPTED"] == "1"
+
+
+async def test_a_client_that_encrypts_and_an_encrypted_sandbox_understand_each_other() -> None:
+    """Two implementations that share no line: every operation, refusals, a second try, and a token quoted back."""
+    its = PayloadEncryption("sandbox-client-secret")
+    faults = [Fault("disconnect_after_apply", on="update", nth=1), Fault("malformed", on="get", nth=1)]
+    async with (
+        Sandbox(encrypted=True, faults=faults) as sandbox,
+        CoinEventService.connect(
+            sandbox.base_url, auth=sandbox.auth, encryption=its, retry=RetryPolicy(base=0)
+        ) as coins,
+    ):
+        assert (await coins.update("WCC12345", amount=77)).amount == 77
+        assert (await coins.get("WCC12345")).amount == 77
+        made = await coins.create(company_id="CEK1", event="NEW", amount=6, configuration="DEFAULT")
+        assert sandbox.configs[made.coin_config_id]["amount"] == 6
+        receipt = await coins.allocate(company_id="CEK1", event="NEW", user_id="EK1")
+        assert await coins.balance("EK1") == 6
+        with pytest.raises(Conflict, match="requestId exists already"):
+            await coins.allocate(company_id="CEK1", event="NEW", user_id="EK1", request_id=receipt.request_id)
+        sandbox.expire_tokens()
+        assert await coins.balance("EK1") == 6
+        assert sandbox.calls == {"token": 2, "update": 2, "get": 2, "create": 1, "allocate": 2, "balance": 3}
 
 
 @pytest.mark.parametrize("body", [b'{"amount":10}', b'{"request":"AAAA"}', b'{"request":1}', b"[]", b"{"])
