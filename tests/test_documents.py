@@ -18,7 +18,7 @@ import attrs
 import pytest
 
 import enkash_coins
-from enkash_coins.sandbox import Sandbox
+from enkash_coins.sandbox import FaultKind, Sandbox
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -169,6 +169,24 @@ def test_every_setting_of_connect_is_explained() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     explained = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
     assert set(inspect.signature(enkash_coins.CoinEventService.connect).parameters) <= explained
+
+
+def test_every_setting_and_fault_of_the_sandbox_is_explained() -> None:
+    """The page on tests has a row for each argument, with the command's option, and for each kind of fault."""
+    import inspect
+
+    from enkash_coins.cli.servers import sandbox
+
+    page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    rows = [re.findall(r"`([^`]+)`", row) for row in re.findall(r"^\| (`\w+`.*)$", page, re.MULTILINE)]
+    explained = {name for row in rows for name in row}
+    arguments = set(inspect.signature(Sandbox).parameters)
+    assert arguments | set(FaultKind) <= explained
+    options = {
+        f"--{'no-' if value.default is True else ''}{name}"
+        for name, value in inspect.signature(sandbox).parameters.items()
+    }
+    assert {name for name in explained if name.startswith("--")} == {name.replace("_", "-") for name in options}
 
 
 def test_shell_comments_do_not_hide_commands() -> None:
