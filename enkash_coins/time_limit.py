@@ -1,7 +1,7 @@
 """So many seconds for what a task does.
 
 An answer that has arrived counts. A loop that was blocked, or a process that was stopped, finds its timers due before
-it has read its sockets; so whoever is out of time first gets some turns of the loop.
+it has read its sockets, or written to them; so a timer that is late gives back the time that was lost.
 """
 
 import asyncio
@@ -12,8 +12,10 @@ from typing import Any
 
 from enkash_coins.errors import TimedOut
 
-# From the bytes of an answer to the end of its call it takes five; a long answer takes one for each 256 KiB.
-_TURNS = 40
+# Seconds; a loop that is not blocked runs its timers sooner.
+_PUNCTUAL = 0.005
+# How often time is given back: a machine that is always late must come to an end, too.
+_CHANCES = 8
 
 
 class TimeLimit:
@@ -66,13 +68,15 @@ class TimeLimit:
                 self._timer = self._loop.call_at(ends, self._sweep)
                 return
             self._late[task] = self._running.pop(task)
-            self._expire(task, entry, _TURNS)
+            self._expire(task, entry, ends, _CHANCES)
 
-    def _expire(self, task: asyncio.Task[Any], entry: tuple[float, int], turns: int) -> None:
+    def _expire(self, task: asyncio.Task[Any], entry: tuple[float, int], due: float, chances: int) -> None:
         if self._late.get(task) is not entry:  # it has stopped meanwhile
             return
-        if turns:
-            self._loop.call_soon(self._expire, task, entry, turns - 1)
+        late = self._loop.time() - due
+        if late > _PUNCTUAL and chances:
+            more = min(late, self.seconds)  # a machine may have slept for hours, and its connections are dead
+            self._loop.call_later(more, self._expire, task, entry, due + late + more, chances - 1)
             return
         del self._late[task]
         self._expired[task] = entry[1]

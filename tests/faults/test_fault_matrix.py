@@ -64,7 +64,7 @@ class Route(AbstractResolver):
         if fault == "no such host":
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         if fault == "connect timeout":
-            asyncio.get_running_loop().call_later(0.005, put_forward, 3600.0)
+            asyncio.get_running_loop().call_later(0.005, put_forward, 30.0)
         port = self.ports.get(fault or "", port)
         return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0)]
 

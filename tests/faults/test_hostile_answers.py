@@ -41,7 +41,7 @@ async def outcome_of(coins: CoinEventService, call: str, server: Server) -> obje
         await asyncio.sleep(0.001)
     await asyncio.wait([task], timeout=0.05)
     if not task.done():
-        put_forward(3600.0)
+        put_forward(30.0)
         await asyncio.wait([task], timeout=10.0)
         assert task.done(), "it outlived its deadline"
     return task.exception() or task.result()

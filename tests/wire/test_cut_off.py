@@ -201,4 +201,4 @@ async def test_a_timeout_while_connecting_names_its_own_seconds() -> None:
     """The message says the view's time, not the client's."""
     async with failing("connect timeout") as given, CoinEventService.connect(given.url, auth="a-token") as coins:
         with pytest.raises(TimedOut, match=r"no connection to 127\.0\.0\.1 within 0\.04 s"):
-            await CALLS["create"](coins.with_options(timeout=0.04, deadline=0.06))
+            await CALLS["create"](coins.with_options(timeout=0.04, deadline=1.0))
