@@ -51,6 +51,8 @@ class EnkashError(Exception):
 
     # What an error of this class means for a write when whoever raises it does not say.
     _doubtful: ClassVar[bool] = False
+    # What to say when whoever raises it says nothing: a transport of somebody's own.
+    _usual: ClassVar[str] = "it failed, and nothing says why"
     # Set where nothing of the call itself left this machine: its login failed.
     _unsent: bool = False
 
@@ -65,7 +67,7 @@ class EnkashError(Exception):
     @property
     def summary(self) -> str:
         """What happened, and what is in doubt: the error without what was asked, for logs, which name no users."""
-        said = super().__str__()
+        said = super().__str__() or self._usual
         if self.maybe_applied and self.request_id:
             return f"{said}; coins may have been given, under request id {self.request_id}"
         return f"{said}; it may have been applied" if self.maybe_applied and self.about else said
@@ -116,6 +118,7 @@ class ConnectError(TransportError):
     """No connection came about; nothing left this machine."""
 
     _doubtful = False
+    _usual = "no connection came about"
 
 
 class TlsError(ConnectError):
@@ -125,6 +128,8 @@ class TlsError(ConnectError):
 class TimedOut(TransportError, TimeoutError):
     """No complete answer within the time limit."""
 
+    _usual = "no complete answer came in time"
+
 
 class ConnectTimedOut(ConnectError, TimedOut):
     """No connection within the time limit; nothing left this machine."""
@@ -132,6 +137,8 @@ class ConnectTimedOut(ConnectError, TimedOut):
 
 class Disconnected(TransportError):
     """The connection ended before a complete answer was read."""
+
+    _usual = "the connection ended before the answer was complete"
 
 
 class MalformedResponse(EnkashError):

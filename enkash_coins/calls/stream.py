@@ -71,6 +71,10 @@ class OutcomeStream(Generic[Item, Result]):
         self._started = started
         self._service_closed = closed
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items())
+        return f"<OutcomeStream: {counts or 'nothing yet'}; {self._under_way} under way>"
+
     def __aiter__(self) -> Self:
         return self
 

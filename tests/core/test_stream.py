@@ -195,3 +195,12 @@ async def test_rows_may_come_from_any_iterable() -> None:
         not_rows: Any = 5
         with pytest.raises(TypeError, match="not iterable"):
             coins.update_many(not_rows)
+
+
+async def test_a_stream_shows_how_far_it_is() -> None:
+    """What a person prints while debugging says what was yielded, and never a row."""
+    async with CoinEventService(MockTransport(lambda _: answer(7))) as coins:
+        stream = coins.balance_many(["EK1", "EK2"])
+        assert repr(stream) == "<OutcomeStream: nothing yet; 0 under way>"
+        assert await stream.failures() == []
+        assert repr(stream) == "<OutcomeStream: 2 unchanged; 0 under way>"

@@ -14,6 +14,7 @@ from enkash_coins import (
     CoinEventCreation,
     CoinEventService,
     CoinEventUpdate,
+    ConnectError,
     Disconnected,
     EnkashError,
     MalformedResponse,
@@ -227,6 +228,14 @@ async def test_whatever_a_transport_raises_is_in_doubt(error: Exception) -> None
             await coins.create(company_id="CEK1", event="E", amount=1, configuration="DEFAULT")
     assert caught.value.maybe_applied
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("error", [Disconnected(), TimedOut(), ConnectError()], ids=repr)
+async def test_an_error_without_words_is_told_all_the_same(error: EnkashError) -> None:
+    """A transport need not say more than the class: a person still reads a sentence."""
+    async with CoinEventService(MockTransport([error]), retry=RetryPolicy(attempts=1)) as coins:
+        with pytest.raises(type(error), match=r"^allocate E to U: (no|the) \w+ \w+ \w+"):
+            await coins.allocate(company_id="C", event="E", user_id="U")
 
 
 async def test_what_a_transport_has_seen_does_not_change() -> None:
