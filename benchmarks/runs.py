@@ -1,4 +1,4 @@
-"""What a run costs: memory and time of each phase, and the ledger's share of the work, paired with ``update_many``.
+"""What a run costs: memory and time of each phase, and the ledger's share, paired with streams that send the same.
 
 python -m benchmarks.runs [--rows 1000000] [--updates 40000] [--slices 10] [--only memory|cost]
 """
@@ -19,7 +19,11 @@ from pathlib import Path
 
 from benchmarks.server import fast_server
 from enkash_coins import CoinEventService, CoinEventUpdate
+from enkash_coins.api import endpoints
 from enkash_coins.bulk import Run, State
+from enkash_coins.bulk.rows import read
+from enkash_coins.models import CoinEventConfig, Outcome
+from enkash_coins.service import client_of
 
 _IN_FLIGHT = (1, 8, 32)
 _LATENCIES = (0.0, 0.02)
@@ -36,7 +40,7 @@ async def _phase(name: str, base_url: str, folder: Path, rows: int) -> None:
     began = time.perf_counter()
     async with CoinEventService.connect(base_url, auth=_TOKEN) as coins:
         if name == "plan":
-            run = await Run.plan(str(folder / "rows.csv"), coins, to=folder / "rows.run")
+            run = await Run.plan(read(str(folder / "rows.csv")), coins, to=folder / "rows.run")
         elif name == "apply":
             run = Run.open(folder / "rows.run")
             await run.apply(coins)
@@ -71,46 +75,62 @@ async def _seconds(work: Callable[[], Awaitable[object]]) -> tuple[float, float]
     return (time.process_time_ns() - cpu) / 1e9, (time.perf_counter_ns() - wall) / 1e9
 
 
-async def _pair(base_url: str, folder: Path, count: int, slices: int, width: int) -> list[tuple[float, ...]]:
-    """CPU and wall clock of a slice without and with a run."""
+async def _slices(
+    base_url: str, folder: Path, count: int, slices: int, width: int
+) -> list[dict[str, tuple[float, float]]]:
+    """CPU and wall clock of each way through a slice of rows, in shuffled order."""
     async with CoinEventService.connect(base_url, auth=_TOKEN, concurrency=width) as coins:
+        client = client_of(coins)
+        rows = list(updates(count))
+        runs: dict[str, Run] = {}
 
-        async def without() -> None:
-            async for outcome in coins.update_many(updates(count)):
-                if not outcome.ok:
-                    raise RuntimeError(outcome)
+        async def get(index: int, id_: str) -> Outcome[str, CoinEventConfig]:
+            return await client.outcome(index, id_, endpoints.get)
 
-        pairs: list[tuple[float, ...]] = []
-        for number in range(slices + 1):
-            run = await Run.plan(updates(count), coins, to=folder / f"{width}-{number}.run")
+        async def reads() -> None:
+            async with client.stream((row.coin_config_id for row in rows), get, lambda _: None) as stream:
+                if [outcome async for outcome in stream if outcome.result is None]:
+                    raise RuntimeError
 
-            async def within(run: Run = run) -> None:
-                if (await run.apply(coins))[State.APPLIED] != count:
-                    raise RuntimeError(run.counts)
+        async def writes() -> None:
+            if await coins.update_many(rows).failures():
+                raise RuntimeError
 
-            works: list[Callable[[], Awaitable[None]]] = [without, within]
-            found = {which: await _seconds(works[which]) for which in random.sample((0, 1), 2)}
-            if number:  # in the first, connections and caches got warm
-                pairs.append((*found[0], *found[1]))
-        return pairs
+        async def plan(name: str = "checked") -> None:
+            runs[name] = await Run.plan(rows, coins, to=folder / f"{name}-{len(found)}.run")
+
+        async def apply(name: str = "checked") -> None:
+            if (await runs[name].apply(coins, check=name == "checked"))[State.APPLIED] != count:
+                raise RuntimeError(runs[name].counts)
+
+        found: list[dict[str, tuple[float, float]]] = []
+        for _ in range(slices + 1):
+            await plan("blind")
+            works: dict[str, Callable[[], Awaitable[None]]] = {"get": reads, "update": writes, "plan": plan}
+            seconds = {name: await _seconds(works[name]) for name in random.sample(sorted(works), 3)}
+            works = {"apply": apply, "apply blindly": lambda: apply("blind")}
+            found.append(seconds | {name: await _seconds(works[name]) for name in random.sample(sorted(works), 2)})
+        return found[1:]  # in the first, connections and caches got warm
+
+
+_PAIRS = (("plan", ("get",)), ("apply blindly", ("update",)), ("apply", ("get", "update")))
 
 
 def cost(total: int, slices: int) -> None:
-    """Print what the ledger adds to an update."""
+    """Print what a run adds to the requests that it sends."""
     for latency in _LATENCIES:
         for width in _IN_FLIGHT:
             count = max(50, min(total // slices, int(width / (latency or 0.0004)) * 2))
             with fast_server(latency=latency) as base_url, tempfile.TemporaryDirectory(prefix="enkash-runs-") as folder:
-                pairs = asyncio.run(_pair(base_url, Path(folder), count, slices, width))
-            cpu = statistics.median(with_cpu - cpu for cpu, _, with_cpu, _ in pairs) / count
-            wall = statistics.median(with_wall - wall for _, wall, _, with_wall in pairs) / count
-            ratio = statistics.median(with_cpu / cpu for cpu, _, with_cpu, _ in pairs)
-            slower = statistics.median(with_wall / wall for _, wall, _, with_wall in pairs)
-            print(
-                f"{latency * 1000:3.0f} ms, {width:2} in flight, {slices} pairs of {count:5}:"
-                f" CPU {cpu * 1e6:+6.1f} µs a row (x {ratio:.3f}), wall clock {wall * 1e6:+7.1f} µs (x {slower:.3f})",
-                flush=True,
-            )
+                found = asyncio.run(_slices(base_url, Path(folder), count, slices, width))
+            for name, others in _PAIRS:
+                told = []
+                for which, at in (("CPU", 0), ("wall clock", 1)):
+                    pairs = [(one[name][at], sum(one[other][at] for other in others)) for one in found]
+                    more = statistics.median(mine - theirs for mine, theirs in pairs) / count * 1e6
+                    told.append(f"{which} x {statistics.median(m / t for m, t in pairs):.3f} ({more:+.1f} µs a row)")
+                where = f"{latency * 1000:.0f} ms, {width} in flight, {slices} pairs of {count}"
+                print(f"{where}: {name} / {' + '.join(others)}: {', '.join(told)}", flush=True)
 
 
 def main() -> None:

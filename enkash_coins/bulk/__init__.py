@@ -1,9 +1,9 @@
 """Runs: a bulk change as a plan that is applied, gone on with and taken back."""
 
-from enkash_coins.bulk.ledger.fields import Counts, Record
+from enkash_coins.bulk.comparison import State
+from enkash_coins.bulk.ledger.views import Counts, Record, Row
 from enkash_coins.bulk.run import AlreadyThere, Run
 from enkash_coins.bulk.source import BadFile
-from enkash_coins.bulk.state import State
 from enkash_coins.bulk.writer import LedgerFailed
 
-__all__ = ["AlreadyThere", "BadFile", "Counts", "LedgerFailed", "Record", "Run", "State"]
+__all__ = ["AlreadyThere", "BadFile", "Counts", "LedgerFailed", "Record", "Row", "Run", "State"]

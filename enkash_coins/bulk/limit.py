@@ -4,20 +4,20 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from enkash_coins.bulk.rows import Values
+from enkash_coins.bulk.comparison import Values
 from enkash_coins.display import shown
 from enkash_coins.errors import InvalidRequest
 
-Refusal = Callable[[Values, Values], str | None]
+Refusal = Callable[[Values, Values | None], str | None]
 
 _LIMIT = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,6})?)(%?)")
 
 
 def refusal(limit: str | None) -> Refusal:
-    """Tells why a row that wants these values over those is refused, or ``None``.
+    """Tells why a change that wants these values over those is refused, or ``None``.
 
     Args:
-        limit: such as ``"20%"`` of the present amount (from 0 that says nothing), or ``"50"`` coins; ``None`` for none.
+        limit: such as ``"20%"`` (from 0 any change is more), or ``"50"`` coins; ``None`` for none.
 
     Raises:
         InvalidRequest: it is neither.
@@ -29,12 +29,12 @@ def refusal(limit: str | None) -> Refusal:
         raise InvalidRequest(f"max_change: {shown(limit)} is neither a share such as 20% nor an amount such as 50")
     most, share = Fraction(match[1]), bool(match[2])
 
-    def refused(wanted: Values, found: Values) -> str | None:
-        new, old = wanted.get("amount"), found["amount"]
-        if not isinstance(new, int) or not isinstance(old, int) or (share and old == 0):
+    def refused(wanted: Values, found: Values | None) -> str | None:
+        new, old = wanted.get("amount"), (found or {}).get("amount")
+        if not isinstance(new, int) or not isinstance(old, int):
             return None
         if abs(new - old) <= (most * abs(old) / 100 if share else most):
             return None
-        return f"refused: it would change the amount from {old} to {new}, which is more than {limit}"
+        return f"would change the amount by more than {limit}"
 
     return refused

@@ -50,6 +50,22 @@ class Lock:
         os.close(self._file)
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody works on this run."""
+    path = path.resolve()
+    try:
+        file = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
 @contextmanager
 def at_work(path: Path, *, new: bool = False) -> Iterator[Writer]:
     """The writer of a run, for this process alone.
@@ -67,6 +83,6 @@ def at_work(path: Path, *, new: bool = False) -> Iterator[Writer]:
         finally:
             writer.close()
             if new:
-                storage.remove_if_empty(path)
+                storage.remove_if_unfinished(path)
     finally:
         lock.release()

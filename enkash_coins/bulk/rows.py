@@ -5,18 +5,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from functools import partial
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 import attrs
 
 from enkash_coins.api import endpoints
 from enkash_coins.bulk.forms import BadRow, Cells, csv_rows, json_rows, named, quoted
-from enkash_coins.bulk.source import BadFile, Source
+from enkash_coins.bulk.source import STANDARD_INPUT, BadFile, Source, printable
 from enkash_coins.errors import InvalidRequest
-from enkash_coins.models import CoinAllocation, CoinEventUpdate, CustomConfiguration
+from enkash_coins.models import CoinAllocation, CoinEventCreation, CoinEventUpdate
 
-Item = CoinEventUpdate | CoinAllocation
+Item = CoinEventUpdate | CoinAllocation | CoinEventCreation
 #: What a row sets, by the fields' names; of the type that the field has.
 Values = dict[str, int | str]
 
@@ -62,7 +62,8 @@ def _camel_case(name: str) -> str:
 
 UPDATES: Final = Kind("update", "coin_config_id", CoinEventUpdate, endpoints.update)
 ALLOCATIONS: Final = Kind("allocation", "request_id", CoinAllocation, partial(endpoints.allocate, replay=False))
-KINDS: Final = {kind.name: kind for kind in (UPDATES, ALLOCATIONS)}
+CREATIONS: Final = Kind("creation", "", CoinEventCreation, endpoints.create)
+KINDS: Final = {kind.name: kind for kind in (UPDATES, ALLOCATIONS, CREATIONS)}
 
 
 class Format(StrEnum):
@@ -165,11 +166,10 @@ def row_of(item: Item, index: int, kind: Kind) -> Row:
 
 def _checked(kind: Kind, line: int, values: dict[str, Any]) -> Row:
     given = kind.key in values
-    values.setdefault(kind.key, str(uuid.uuid4()))
-    if isinstance(values.get("configuration"), CustomConfiguration):
-        raise InvalidRequest("configuration: a run takes a string only")
+    if kind.key:
+        values.setdefault(kind.key, str(uuid.uuid4()))
     kind.check(kind.item(**values))
-    return Row(line, values.pop(kind.key), values, given)
+    return Row(line, values.pop(kind.key, ""), values, given)
 
 
 def _row(kind: Kind, line: int, cells: Cells, *, texts: bool) -> Row:
@@ -224,3 +224,33 @@ def _header_problems(kind: Kind, header: list[str]) -> Iterator[str]:
     if [kind.columns.get(name) for name in header] == [kind.key] == kind.required:
         others = [field.name for field in attrs.fields(kind.item) if field.name != kind.key]
         yield f"has none of the columns {', '.join(others)}"
+
+
+class FileRows:
+    """The items of a file, with their lines."""
+
+    def __init__(self, path: str, kind: str, form: Format | None = None) -> None:
+        self._kind = KINDS[kind]
+        self._path, self._form = path, form
+        self._kept: list[tuple[int, Item]] = []
+        self.name = "stdin" if path == STANDARD_INPUT else printable(path)
+
+    def numbered(self) -> Iterator[tuple[int, Item]]:
+        """Lines and items."""
+        if self._path == STANDARD_INPUT or not Path(self._path).is_file():
+            self._kept = self._kept or list(self._read())
+            return iter(self._kept)
+        return self._read()
+
+    def _read(self) -> Iterator[tuple[int, Item]]:
+        with Source(self._path) as source:
+            for row in RowFile(source, self._kind, self._form):
+                yield row.line, self._kind.item(**({self._kind.key: row.id} if row.given else {}), **row.wanted)
+
+    def __iter__(self) -> Iterator[Item]:
+        return (item for _, item in self.numbered())
+
+
+def read(path: str, *, kind: str = "update", form: Format | None = None) -> FileRows:
+    """The items of a file."""
+    return FileRows(path, kind, form)

@@ -2,32 +2,36 @@
 
 import os
 import sqlite3
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+import uuid
+from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from enkash_coins.bulk.crew import Crew, Told
-from enkash_coins.bulk.ledger import readings, storage, views
-from enkash_coins.bulk.ledger.fields import Counts, Record
+from enkash_coins.bulk import planning
+from enkash_coins.bulk.comparison import OK, State, readable
+from enkash_coins.bulk.kinds import ALLOCATIONS, KINDS, UPDATES, Item, Kind
+from enkash_coins.bulk.ledger import changes, storage, views
+from enkash_coins.bulk.ledger.changes import Entry
+from enkash_coins.bulk.ledger.views import Counts, Record
 from enkash_coins.bulk.limit import Refusal, refusal
 from enkash_coins.bulk.lock import at_work
-from enkash_coins.bulk.planning import KnownRow, checked, loaded
-from enkash_coins.bulk.reading import read_for_plan, settle, settle_late
-from enkash_coins.bulk.report import outcome_of_record
-from enkash_coins.bulk.rows import ALLOCATIONS, KINDS, UPDATES, Format, Item, Kind
+from enkash_coins.bulk.repeats import repeats
+from enkash_coins.bulk.report import outcomes
 from enkash_coins.bulk.source import BadFile, printable
-from enkash_coins.bulk.state import OK, State
-from enkash_coins.bulk.writing import Writes
+from enkash_coins.bulk.work import Told, Work
+from enkash_coins.bulk.writer import Writer
+from enkash_coins.bulk.writing import Writing
 from enkash_coins.errors import InvalidRequest
-from enkash_coins.models import Outcome, OutcomeStatus
+from enkash_coins.models import CoinEventConfig, Outcome, OutcomeStatus
 from enkash_coins.service import CoinEventService, client_of
 
 Group = tuple[State, str, int, list[Record]]
 
-# Of writing again what a late arrival has overwritten, or what turned out not to have been applied.
-_ROUNDS: Final = 3
+# What makes a plan another one, though its rows are the same.
+_SAME: Final = ("kind", "base_url", "input", "reads", "max_change", "takes_back")
 
 
 class AlreadyThere(BadFile):
@@ -38,33 +42,36 @@ class Run:
     """A run in its file. ``Run.plan`` makes one, ``Run.open`` opens one.
 
     Attributes:
-        path: the file.
-        facts: what is kept of its plan: kind of its rows, base URL, digest of the input, whether it was read.
+        path: the file; absolute.
+        name: the file as it was named, for messages.
+        facts: what is kept of its plan and its life, by name.
         counts: rows by state, as far as the last call saw them.
+        notes: what the last call has to say, such as allocations that other runs have given long ago.
         ended_by: why the last call did not work on all rows: an exception, or words; ``None`` if it did.
         stopped: whether the last call was stopped.
         host_failed: whether every row of the last call failed on the host's account.
     """
 
-    def __init__(self, path: Path, facts: dict[str, str]) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str], facts: dict[str, str]) -> None:
+        self.path = Path(path).absolute()
+        self.name = printable(str(path))
         self.facts = facts
-        self.kind: Kind = KINDS[facts["kind"]]
         self.counts: Counts = Counts()
+        self.notes: list[str] = []
         self.ended_by: Exception | str | None = None
         self.stopped = False
         self.host_failed = False
-        self._crew: Crew | None = None
+        self._work: Work | None = None
 
     @property
-    def name(self) -> str:
-        """The file, as it may be shown."""
-        return printable(str(self.path))
+    def kind(self) -> Kind:
+        """What its rows are."""
+        return KINDS[self.facts["kind"]]
 
     @property
-    def reads(self) -> bool:
-        """Whether configurations were read before anything was planned."""
-        return self.facts["reads"] == "yes"
+    def finished(self) -> bool:
+        """Whether all is as wanted."""
+        return self.counts.total() == sum(self.counts[state] for state in OK)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -75,229 +82,278 @@ class Run:
             LedgerFailed: it cannot be read.
         """
         file = Path(path)
-        if not file.is_file():
-            raise BadFile(f"{printable(str(file))}: no such file")
+        if not storage.is_there(file):
+            raise BadFile(f"{printable(str(path))}: no such file")
         with closing(storage.connect(file)) as db:
-            run = cls(file, storage.check(db, file))
+            run = cls(path, storage.check(db, file))
             run.counts = views.counts(db)
             return run
 
     @classmethod
     async def plan(
         cls,
-        rows: str | os.PathLike[str] | Iterable[Item],
+        rows: Iterable[Item],
         coins: CoinEventService,
         *,
         to: str | os.PathLike[str],
-        allocate: bool = False,
         read: bool = True,
         max_change: str | None = None,
-        form: Format | None = None,
-        unless_done: bool = False,
+        last_wins: bool = False,
+        allow_repeats: bool = False,
         on_progress: Told | None = None,
     ) -> Self:
-        """Check all rows and read every configuration; nothing is written remotely.
+        """Check all rows, put together those of one configuration, and read it; nothing is written remotely.
 
         If the run is there already, and is of the same rows, host and options, it goes on where it was interrupted.
 
         Args:
-            rows: a file (``-`` for standard input), or the rows themselves.
+            rows: updates, allocations or creations, all of one kind; ``read(path)`` makes them from a file.
             to: the run's file.
-            allocate: the rows are allocations; they are not read, and get their request ids now.
-            read: without it nothing is known of what is there: no ``unchanged``, and no rollback.
-            max_change: refuse rows that change an amount by more: ``"20%"`` or ``"50"``.
-            form: how the file's rows are written, if its name does not tell.
-            unless_done: do not take a run of updates that is there when it is wholly applied; one of allocations is
-                taken all the same, so that nothing is given twice.
+            read: without it nothing can be told to have changed since the plan.
+            max_change: refuse changes of an amount by more: ``"20%"`` or ``"50"``.
+            last_wins: of rows that give one field of one configuration different values, the last one counts.
+            allow_repeats: give allocations again that stand there twice, or that runs in the same folder have given.
             on_progress: called in the event loop with rows by state.
 
         Raises:
             BadFile: rows that cannot be sent, one line each; or the run's file is something else (``AlreadyThere``).
             InvalidRequest: ``max_change`` means nothing here.
             LedgerFailed, OSError: the run's file cannot be written.
+            Exception: whatever the rows' own iterator raises.
         """
-        kind = ALLOCATIONS if allocate else UPDATES
-        reads = read and not allocate
-        refused = refusal(max_change)
-        if max_change is not None and not reads:
+        refusal(max_change)
+        entries = planning.Rows(rows)
+        if max_change is not None and (entries.kind is not UPDATES or not read):
             raise InvalidRequest("max_change: amounts are compared with what was read, and nothing is")
-        facts = {"kind": kind.name, "base_url": client_of(coins).base_url, "reads": "yes" if reads else "no"}
-        facts["max_change"] = max_change or ""
-        with checked(rows, kind, form) as every:
-            known_rows = ((row, None) for row in every)
-            return await cls._made(
-                Path(to), facts, known_rows, coins, told=on_progress, refused=refused, unless_done=unless_done
-            )
+        facts = {
+            "kind": entries.kind.name,
+            "base_url": client_of(coins).base_url,
+            "reads": "yes" if read and entries.kind is UPDATES else "no",
+            "max_change": max_change or "",
+            "takes_back": "",
+        }
+        return await cls._planned(
+            to, facts, entries, coins, on_progress, last_wins=last_wins, allow_repeats=allow_repeats
+        )
 
     @classmethod
-    async def _made(
+    async def _planned(
         cls,
-        path: Path,
+        to: str | os.PathLike[str],
         facts: dict[str, str],
-        rows: Iterable[KnownRow],
+        rows: planning.Rows | Iterable[Entry],
         coins: CoinEventService,
-        *,
         told: Told | None,
-        refused: Refusal,
-        unless_done: bool,
+        *,
+        last_wins: bool = False,
+        allow_repeats: bool = False,
     ) -> Self:
         """The run that these rows make, or the one that they have made before, if that is not finished; read."""
-        with at_work(path, new=True) as writer:
-            known = await loaded(writer, rows, facts)
-            run = cls(path, facts)
-            crew = run._crew = Crew(writer, run.kind, coins, told)
-            await crew.recount()
-            unfinished = crew.counts.total() > sum(crew.counts[state] for state in OK)
-            if known is not None and (known != facts or (unless_done and run.kind is UPDATES and not unfinished)):
+        facts |= {"run": uuid.uuid4().hex, "planned": _now()}
+        with at_work(Path(to), new=True) as writer:
+            known = await planning.load(writer, rows, facts, last_wins=last_wins, allow_repeats=allow_repeats)
+            run = cls(to, facts if known is None else known)
+            if known is not None and any(known[name] != facts[name] for name in _SAME):
                 raise AlreadyThere(f"{run.name}: exists already, and is not overwritten")
-            await run._finish(crew, read_for_plan(crew, refused))
+            if allow_repeats:
+                await run._note(writer, allow_repeats="yes")
+            try:
+                await run._refuse_repeats(writer)
+            except BaseException:
+                if known is None:
+                    await writer.post(storage.begin)  # nothing is left of it
+                raise
+            run._work = Work(writer, coins, told)
+            await run._done(planning.read(run._work, run._refusal()))
         return run
 
     async def apply(
         self,
         coins: CoinEventService,
         *,
-        on_progress: Told | None = None,
+        check: bool = True,
         force: bool = False,
         replay: bool = False,
         timeout: float | None = None,  # noqa: ASYNC109  # not of this call
+        on_progress: Told | None = None,
     ) -> Counts:
-        """Work off what is planned; go on where it stopped. Returns rows by state.
+        """Work off all that is not as wanted; go on where it stopped. Returns rows by state.
 
         Args:
-            on_progress: called in the event loop with rows by state, after each commit.
-            force: also write what somebody else has changed since the plan.
-            replay: send allocations again in doubt, under their own request ids.
+            check: read each configuration right before it is written. Without it only what is in doubt, or was changed
+                by somebody else, is read.
+            force: write also what somebody else has changed.
+            replay: send allocations in doubt again, under their own request ids.
             timeout: seconds after which a request without an answer cannot arrive any more; else as long as the
                 service waits for an answer.
+            on_progress: called in the event loop with rows by state, after each commit.
 
         Raises:
-            BadFile: it belongs to another host, its plan is not finished, or another process works on it.
+            BadFile: it belongs to another host, was taken back, its plan is not finished, another process works on it,
+                or runs in the same folder have given its allocations.
             LedgerFailed: its file cannot be written.
         """
-        self._refuse_other_host(coins)
-        with at_work(self.path) as writer:
-            crew = self._crew = Crew(
-                writer, self.kind, coins, on_progress, timeout=timeout, forced=force, replay=replay
-            )
-            if unread := await writer.post(partial(views.count, state=State.UNREAD)):
+        self.notes = []
+        with self._at_work(coins) as writer:
+            work = self._work = Work(writer, coins, on_progress, timeout)
+            await writer.post(partial(changes.resume, late=work.late()))
+            await work.recount()
+            if unread := work.counts[State.UNREAD]:
                 raise BadFile(f"{self.name}: {unread:,} of its rows were not read yet: plan it again")
-            await self._finish(crew, self._work_off(crew))
+            await self._refuse_repeats(writer)
+            await self._close_the_other()
+            if not check and self.kind is UPDATES:
+                await self._note(writer, unchecked="yes")
+            writing = Writing(work, self.kind, check=check, force=force, replay=replay, refusal=self._refusal())
+            await self._done(writing.perform())
+            if self.finished and "finished" not in self.facts:
+                await self._note(writer, finished=_now())
         return self.counts
-
-    async def _work_off(self, crew: Crew) -> None:
-        writer = crew.writer
-        await writer.post(lambda db: readings.resume(db, until=crew.late()))
-        await crew.recount()
-        if crew.forced:
-            await writer.post(readings.force)
-        await writer.post(readings.replay if crew.replay and self.kind is ALLOCATIONS else readings.hold)
-        if self.kind is UPDATES:
-            await settle(crew, views.ids_to_settle, due=False)
-        await writer.post(readings.again)
-        for _ in range(_ROUNDS):
-            await crew.recount()
-            await Writes(crew).perform()
-            if self.kind is not UPDATES or not await settle_late(crew):
-                break
-        else:
-            crew.end(f"some rows are still to be sent after {_ROUNDS} rounds")
 
     async def rollback(
         self,
         coins: CoinEventService,
         *,
         to: str | os.PathLike[str],
-        on_progress: Told | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  # not of this call
+        on_progress: Told | None = None,
     ) -> "Run":
         """Plan a new run that takes this one back; it is applied like any other.
 
-        Each configuration gets what it had before, where it still holds what this run has left; else it is drifted.
-        ``company_id`` cannot be read, and is not taken back.
+        Each configuration gets what it had right before the first write of this run, where it still holds what this run
+        has left; else it is drifted. ``company_id`` cannot be read, and is not taken back.
 
         Args:
             to: the new run's file.
             timeout: seconds after which a request without an answer cannot arrive any more; else as long as the
                 service waits for an answer.
+            on_progress: called in the event loop with rows by state.
 
         Raises:
             BadFile: it cannot be taken back, or as for ``plan``.
         """
-        self._refuse_other_host(coins)
         if self.kind is not UPDATES:
-            raise BadFile(f"{self.name}: allocations cannot be taken back: the API has no call for it")
-        if not self.reads:
-            raise BadFile(f"{self.name}: cannot be taken back: it was planned without reading what was there before")
-        with at_work(self.path) as writer:
-            crew = self._crew = Crew(writer, self.kind, coins, None, timeout=timeout)
-            if not self._is_being_taken_back(Path(to)):  # else its own writes would be read
-                await writer.post(lambda db: readings.resume(db, until=crew.late()))
-                await writer.post(readings.hold)
-                await self._finish(crew, settle_late(crew, every=True))
-                if self.ended_by is not None:
-                    raise BadFile(f"{self.name}: what is in doubt in it could not be read: {self.ended_by}")
+            raise BadFile(*self._no_way_back())
+        with self._at_work(coins, closed_by=to) as writer:
+            work = self._work = Work(writer, coins, None, timeout)
+            await writer.post(partial(changes.resume, late=work.late()))
+            await self._done(work.wait_for_late())
+            if self.ended_by is not None:
+                raise BadFile(f"{self.name}: was not taken back: {self.ended_by}")
+            facts = self.facts | {"max_change": "", "takes_back": self.facts["run"], "takes_back_path": str(self.path)}
+            for name in ("finished", "unchecked"):
+                facts.pop(name, None)
             with closing(storage.connect(self.path)) as db:
-                facts = {**self.facts, "max_change": "", "takes_back": self.facts["input"]}
-                rows = views.undoing(db)
-                return await Run._made(
-                    Path(to), facts, rows, coins, told=on_progress, refused=refusal(None), unless_done=False
-                )
+                blind = views.numbers(db)["blind"]
+                back = await Run._planned(to, facts | {"reads": "yes"}, self._undoing(db, blind), coins, on_progress)
+        if blind:
+            back.notes.append(f"{blind:,} of its writes cannot be taken back: nobody has read what was there before")
+        return back
+
+    def _undoing(self, db: sqlite3.Connection, blind: int) -> Iterator[Entry]:
+        """What takes it back, and what it has left there."""
+        nothing = True
+        for line, id_, wanted, shown, before in views.undoing(db):
+            if target := readable(wanted, before):
+                nothing = False
+                yield line, id_, True, target, readable(wanted, wanted | (shown or {}))
+        if nothing:
+            why = "neither its plan nor its apply has read what was there before" if blind else "it has written nothing"
+            raise BadFile(f"{self.name}: there is nothing to take back: {why}")
+
+    def _no_way_back(self) -> list[str]:
+        if self.kind is ALLOCATIONS:
+            return [f"{self.name}: allocations cannot be taken back: the API has no call for it"]
+        made = [str(record.id) for record in self.records((State.APPLIED, State.MISMATCHED))]
+        return [
+            f"{self.name}: creations cannot be taken back: the API has no way to delete a configuration",
+            *(f"it has made {id_}" for id_ in made),
+        ]
+
+    def refuse_closed(self) -> None:
+        """Raise ``BadFile`` if it was taken back; it says by which run."""
+        if by := self.facts.get("taken_back_by"):
+            raise BadFile(f"{self.name}: is closed: it was taken back by {printable(by)}, {self.facts['taken_back']}")
 
     def stop(self, why: str) -> None:
         """Begin no more rows; those under way get a moment to come to an end, and none at the second call."""
-        if self._crew is not None:
-            self._crew.stop(why)
+        if self._work is not None:
+            self._work.stop(why)
 
-    def outcomes(self) -> Iterator[Outcome[Item, object]]:
-        """What became of each row that came to an end, in the order of the input."""
-        ended = [State(status) for status in OutcomeStatus]
-        return (outcome_of_record(record, self.kind) for record in self.records(ended))
+    def outcomes(self) -> Iterator[Outcome[Item, CoinEventConfig]]:
+        """What became of each row that came to an end; those of one configuration one after the other."""
+        for record in self.records([State(status) for status in OutcomeStatus]):
+            yield from outcomes(record, self.kind)
 
-    def records(self, states: Sequence[State] = tuple(State)) -> Iterator[Record]:
-        """All that is known of the rows of these states, in the order of the input."""
-        with self._reading() as db:
+    def records(self, states: Iterable[State] = tuple(State)) -> Iterator[Record]:
+        """All that is known of each change in these states, in the order of their first rows."""
+        with closing(storage.connect(self.path)) as db:
             yield from views.records(db, states)
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(storage.connect(self.path)) as db:
-                yield db
-        except sqlite3.Error as error:
-            raise storage.told(self.path, error) from None
+    def summary(self, most_reasons: int, most_examples: int) -> tuple[dict[str, int], list[Group]]:
+        """What else is told of a run, and states and reasons with the number of their rows and a few examples."""
+        with closing(storage.connect(self.path)) as db:
+            return views.numbers(db), [
+                (state, reason, count, views.examples(db, state, reason, most_examples))
+                for state, reason, count in views.reasons(db, most_reasons)
+            ]
 
-    def summary(self, reasons: int, examples: int) -> tuple[dict[str, int], list[Group]]:
-        """The plan's numbers, and the most frequent ends with some rows of each.
+    def _refusal(self) -> Refusal:
+        return refusal(self.facts["max_change"] or None)
+
+    @contextmanager
+    def _at_work(self, coins: CoinEventService, *, closed_by: str | os.PathLike[str] = "") -> Iterator[Writer]:
+        """Its writer, if it is open and of this host.
 
         Args:
-            reasons: how many.
-            examples: rows of each.
+            closed_by: the run that may have taken it back.
         """
-        with self._reading() as db:
-            groups = [
-                (state, why, count, views.examples(db, state, why, examples))
-                for state, why, count in views.reasons(db, reasons)
-            ]
-            return views.numbers(db), groups
-
-    async def _finish(self, crew: Crew, work: Awaitable[object]) -> None:
-        """Have work done, and keep what came of it."""
-        try:
-            await work
-            await crew.recount()
-        finally:
-            self.counts = crew.counts
-            self.ended_by, self.stopped, self.host_failed = crew.ended_by, crew.stopped, crew.host_failed
-            self._crew = None
-
-    def _is_being_taken_back(self, to: Path) -> bool:
-        """Whether a rollback of this run that was interrupted is there."""
-        with suppress(BadFile):
-            return Run.open(to).facts.get("takes_back") == self.facts["input"]
-        return False
-
-    def _refuse_other_host(self, coins: CoinEventService) -> None:
         planned, other = self.facts["base_url"], client_of(coins).base_url
         if planned != other:
             raise BadFile(f"{self.name}: was planned for {planned}, and not for {other}")
+        with at_work(self.path) as writer:
+            with closing(storage.connect(self.path)) as db:
+                self.facts = storage.facts(db)
+            if self.facts.get("taken_back_by") != str(Path(closed_by).absolute()):
+                self.refuse_closed()
+            yield writer
+
+    async def _done(self, work: Coroutine[Any, Any, object]) -> None:
+        """Have work done, and keep what came of it."""
+        doing = self._work
+        assert doing is not None  # noqa: S101  # whoever has work done has made it
+        try:
+            await work
+            await doing.recount()
+        finally:
+            self.counts = doing.counts
+            self.ended_by, self.stopped, self.host_failed = doing.ended_by, doing.stopped, doing.host_failed
+            self._work = None
+
+    async def _refuse_repeats(self, writer: Writer) -> None:
+        """Refuse allocations that runs in the same folder have given, unless that is wanted."""
+        if self.kind is not ALLOCATIONS:
+            return
+        found = await writer.post(lambda _: repeats(self.path, self.facts["base_url"]))
+        self.notes = [*found.recent, *found.older]
+        if found.recent and self.facts.get("allow_repeats") != "yes":
+            planning.refuse(found.recent, f"{self.name}: {planning.GIVES_AGAIN}")
+
+    async def _close_the_other(self) -> None:
+        """Close the run that this one takes back."""
+        back = self.facts.get("takes_back_path")
+        if back and storage.is_there(back):
+            with at_work(Path(back)) as writer:
+                facts = await writer.post(storage.facts)
+                if facts["run"] == self.facts["takes_back"] and "taken_back_by" not in facts:
+                    news = {"taken_back_by": str(self.path), "taken_back": _now()}
+                    await writer.post(partial(storage.note, news=news))
+
+    async def _note(self, writer: Writer, **news: str) -> None:
+        await writer.post(partial(storage.note, news=news))
+        self.facts |= news
+
+
+def _now() -> str:
+    """The time as it is kept and shown."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}"

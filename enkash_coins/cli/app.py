@@ -16,7 +16,7 @@ Credentials come from the environment only: ENKASH_TOKEN; or ENKASH_CLIENT_ID, E
 ENKASH_USERNAME and ENKASH_PASSWORD.
 
 Exit codes: 0 all well, 1 refused or some rows not applied, 2 usage or bad input, 3 login refused or suspended, \
-4 host not reached or refusing all, 5 local storage failed, 130 interrupted.
+4 host not reached or refusing all, 5 local storage failed, 6 something may have been applied, 130 interrupted.
 
 New here? 'enkash-coins demo' shows it all, on this machine only."""
 

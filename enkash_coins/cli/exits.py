@@ -4,7 +4,7 @@ import shlex
 import sys
 from enum import IntEnum
 
-from enkash_coins.bulk.crew import OF_THE_HOST
+from enkash_coins.bulk.work import OF_THE_HOST
 from enkash_coins.errors import (
     Conflict,
     EnkashError,
@@ -28,6 +28,7 @@ class Exit(IntEnum):
     LOGIN = 3  # refused or suspended
     HOST = 4  # could not be reached, or refuses all
     STORAGE = 5  # local
+    DOUBT = 6  # something may have been applied
     INTERRUPTED = 130
 
 

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from rich.console import Console
 
 from enkash_coins.bulk import Counts, State
-from enkash_coins.bulk.state import OK
+from enkash_coins.bulk.comparison import OK
 
 _REDRAWN = 0.1
 _PLAIN_LINE = 5.0

@@ -17,9 +17,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from enkash_coins.bulk import Run
-from enkash_coins.bulk.rows import UPDATES, RowFile, Values
-from enkash_coins.bulk.source import Source
-from enkash_coins.bulk.state import OK
+from enkash_coins.bulk.comparison import OK, Values
+from enkash_coins.bulk.kinds import UPDATES
+from enkash_coins.bulk.rows import read
 from enkash_coins.calls.retry import RetryPolicy
 from enkash_coins.cli.exits import Exit, say
 from enkash_coins.cli.runs import code_of_run
@@ -133,7 +133,7 @@ async def demo(
     """
     from enkash_coins.sandbox import Fault, Sandbox
 
-    # Fewer configurations than rows: some rows are about the same one, and are to be applied in the file's order.
+    # Fewer configurations than rows: some rows are about the same one, and become one write.
     server = Sandbox(max(1, rows * 9 // 10), latency=min(_LATENCY, _LATENCY * 1000 / rows))
     for nth, kind in enumerate(("server_error", "disconnect_after_apply", "rate_limited"), 1):
         server.faults.append(Fault(kind, on="update", nth=range(nth * 7, 10 * rows + 100, nth * 50)))
@@ -167,14 +167,14 @@ async def _demonstrated(server: "Sandbox", file: Path, missing: int, *, json: bo
     async with server:
         _tell(f"A sandbox of the coin API runs at {server.base_url}, on this machine only.")
         _tell("Now and then it fails on purpose: 503, 429, or the connection breaks off.")
-        _tell(f"\nenkash-coins plan {file.name}: reads every configuration, and writes nothing there")
+        _tell(f"\nenkash-coins plan --last-wins {file.name}: reads every configuration, and writes nothing there")
         async with CoinEventService.connect(server.base_url, auth=server.auth, retry=RetryPolicy(base=0.1)) as coins:
             to = file.with_suffix(".run")
-            run = await watched(partial(Run.plan, str(file), coins, to=to))
-            show_run(run)
+            run = await watched(partial(Run.plan, read(str(file)), coins, to=to, last_wins=True))
+            show_run(run, stderr=True)
             _tell(f"\nenkash-coins apply {to.name}: writes what is planned")
             await carry_out(run, partial(run.apply, coins, timeout=_ARRIVED))
-        show_run(run)
+        show_run(run, stderr=True)
         if json:
             print_json(run)
         wrong = _differences(server, file)
@@ -193,9 +193,9 @@ async def _demonstrated(server: "Sandbox", file: Path, missing: int, *, json: bo
 def _differences(server: "Sandbox", file: Path) -> list[str]:
     """The ids of which the sandbox does not hold what the file says; of several rows the last one counts."""
     wanted: dict[str, Values] = {}
-    with Source(str(file)) as source:
-        for row in RowFile(source, UPDATES):
-            wanted.setdefault(row.id, {}).update(row.wanted)
+    for item in read(str(file)):
+        id_, _, values = UPDATES.kept(item)
+        wanted.setdefault(str(id_), {}).update(values)
     held = server.configs
     return [name for name, values in wanted.items() if name in held and not values.items() <= held[name].items()]
 

@@ -9,18 +9,18 @@ from typing import Any
 
 from enkash_coins import CoinEventService
 from enkash_coins.bulk import Run
-from enkash_coins.bulk.ledger import writings
-from enkash_coins.bulk.writing import Writes
+from enkash_coins.bulk.ledger import changes
+from enkash_coins.bulk.writing import Notes
 from enkash_coins.calls.call import Caller
 
 #: The point, what is replaced to be there, and whether that is when it begins.
 POINTS: dict[str, tuple[object, str, bool]] = {
-    "before the intent is committed": (writings, "page", False),
-    "before the intent of a single row is committed": (writings, "claim", False),
-    "before it is sent": (Caller, "call", True),
+    "before the claim of a page is committed": (changes, "page", False),
+    "before the claim of a single change is committed": (changes, "claim", False),
+    "before anything is sent": (Caller, "call", True),
     "after the answer": (Caller, "call", False),
-    "before the outcome is committed": (writings, "finish", False),
-    "before anyone is told of the outcome": (Writes, "_told_of", True),
+    "before the end is committed": (changes, "finish", False),
+    "before anyone is told of the end": (Notes, "_told", True),
 }
 
 

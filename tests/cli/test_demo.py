@@ -13,10 +13,10 @@ def test_demo_ends_well_and_says_what_became_of_the_rows(run: Command) -> None:
     """1,000 rows through real HTTP: five name ids that do not exist, all others are applied, and that is checked."""
     done = run("demo")
     assert (done.code, done.out) == (0, "")
-    assert "/updates.run: 1,000 updates of 901 configurations\n  994 planned\n" in done.err
-    assert "\n  994 applied\n    5 rejected  HTTP 404: No such coin configuration\n" in done.err
+    assert "/updates.run: 1,000 updates of 901 configurations\n  995 planned\n" in done.err
+    assert "\n  995 applied\n    5 rejected  HTTP 404: No such coin configuration\n" in done.err
     assert done.err.count("GONE00") == 10
-    assert "Checked: every configuration in the sandbox is what the file says. It took 1 login, 9" in done.err
+    assert "Checked: every configuration in the sandbox is what the file says. It took 1 login, 1,8" in done.err
     (folder,) = set(re.findall(r"(/\S*/)updates\.run", done.err))
     assert not Path(folder).exists()
 

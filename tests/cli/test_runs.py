@@ -1,6 +1,8 @@
 import asyncio
 import io
 import json
+import re
+import signal
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -12,7 +14,7 @@ import pytest
 from enkash_coins.bulk import Counts, State
 from enkash_coins.cli.progress import Progress, plain_lines
 from enkash_coins.sandbox import Fault, Sandbox
-from tests.cli.command import Command, Start, ended, process
+from tests.cli.command import Command, Start, ended, process, wait_for
 
 HEADER = "coin_config_id,amount\n"
 
@@ -39,6 +41,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], str]], N
         stdin = Terminal()
         monkeypatch.setattr(stdin, "readline", answer)
         monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
 
     return put
 
@@ -53,22 +56,72 @@ def five(sandbox: Sandbox) -> Sandbox:
 
 def test_plan_shows_the_difference_and_apply_writes_it(five: Sandbox, run: Command) -> None:
     """The plan says what would change, and writes nothing; apply does just that; show tells what became of it."""
-    write(f"{HEADER}WCC00001,7\nWCC00002,5\nWCC00001,9\n")
+    write("coin_config_id,amount,event\nWCC00001,9,\nWCC00002,5,\nWCC00001,9,E\n")
+    event = five.configs["WCC00001"]["event"]
     done = run("plan u.csv -o june.run")
-    assert (done.code, done.out) == (0, "")
-    assert done.err.splitlines() == [
+    assert (done.code, done.err) == (0, "Next: enkash-coins apply june.run\n")
+    assert done.out.splitlines() == [
         "june.run: 3 updates of 2 configurations",
         "  2 planned",
-        "    line 2 WCC00001  amount 5 → 7 · line 4 WCC00001  amount 7 → 9",
+        f"    lines 2, 4 WCC00001  amount 5 → 9, event {event} → E",
         "  1 unchanged",
     ]
     assert five.calls["update"] == 0
     done = run("apply june.run --yes")
-    assert (done.code, done.out) == (0, "")
-    assert done.err.splitlines() == ["june.run: 3 updates of 2 configurations", "  2 applied", "  1 unchanged"]
-    assert five.configs["WCC00001"]["amount"] == 9
-    assert run("show june.run").err == done.err
+    assert (done.code, done.err) == (0, "Next: enkash-coins rollback june.run, to take it back\n")
+    assert done.out.splitlines()[:-1] == ["june.run: 3 updates of 2 configurations", "  2 applied", "  1 unchanged"]
+    assert done.out.splitlines()[-1].startswith("Finished 20")
+    assert (five.configs["WCC00001"]["amount"], five.calls["update"]) == (9, 1)
+    assert run("show june.run") == done
     assert files() == ["june.run", "u.csv"]
+
+
+def test_rows_that_contradict_each_other_are_refused(five: Sandbox, run: Command) -> None:
+    """With both lines; or the later one counts."""
+    write(f"{HEADER}WCC00001,7\nWCC00001,8\n")
+    done = run("apply u.csv --yes")
+    assert (done.code, five.calls) == (2, {})
+    assert "u.csv: lines 2, 3: give WCC00001 different values of amount; last_wins (--last-wins) takes" in done.err
+    assert run("apply u.csv --yes --last-wins").code == 0
+    assert five.configs["WCC00001"]["amount"] == 8
+
+
+def test_nothing_is_overwritten_unseen(five: Sandbox, run: Command) -> None:
+    """Somebody else has changed it since the plan: exit 1; forced it is written, taken back it is theirs again."""
+    write(f"{HEADER}WCC00001,7\n")
+    assert run("plan u.csv").code == 0
+    five.configs["WCC00001"]["amount"] = 6
+    done = run("apply u.run --yes")
+    assert (done.code, five.configs["WCC00001"]["amount"]) == (1, 6)
+    assert "  1 drifted\n    line 2 WCC00001  somebody else has set amount 6\n" in done.out
+    assert done.err == "Next: enkash-coins apply u.run, with --force also over what somebody else has set\n"
+    assert run("apply u.run --yes --force").code == 0
+    assert run("rollback u.run --yes").code == 0
+    assert five.configs["WCC00001"]["amount"] == 6
+
+
+def test_command_that_has_nothing_to_do_says_so(five: Sandbox, run: Command) -> None:
+    """And since when: applied again, planned as it is already, taken back twice, taken back and applied again."""
+    write(f"{HEADER}WCC00001,7\n")
+    assert run("apply u.csv --yes").code == 0
+    done = run("apply u.run --yes")
+    assert done.code == 0
+    assert done.err.startswith("enkash-coins: nothing to do: u.run was finished 20")
+    done = run("apply u.csv --yes")
+    assert (done.code, files()) == (0, ["u-2.run", "u.csv", "u.run"])
+    assert done.err.startswith("enkash-coins: nothing to do: all of u-2.run is as wanted already")
+    assert run("rollback u.run --yes").code == 0
+    done = run("rollback u.run --yes")
+    assert done.code == 0
+    assert done.err.startswith("enkash-coins: nothing to do: u.rollback.run was finished 20")
+    done = run("apply u.run --yes")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "u.run: is closed: it was taken back by " in done.err
+    assert "u.rollback.run, 20" in done.err
+    assert "Taken back by " in run("show u.run").out
+    assert five.calls["update"] == 2
+    assert run("apply u.csv --yes").code == 0, "the same rows once more are another run"
+    assert five.calls["update"] == 3
 
 
 def test_apply_of_a_file_is_plan_and_apply_in_one(five: Sandbox, run: Command) -> None:
@@ -77,8 +130,8 @@ def test_apply_of_a_file_is_plan_and_apply_in_one(five: Sandbox, run: Command) -
     five.faults.append(Fault("operation_failed", on="update", nth=1))
     done = run("apply u.csv --yes --concurrency 1")
     assert done.code == 1
-    assert "  1 rejected  response_code 1: Refused, as the sandbox was told to" in done.err
-    assert "    line 2 WCC00001" in done.err
+    assert "  1 rejected  response_code 1: Refused, as the sandbox was told to" in done.out
+    assert "    line 2 WCC00001" in done.out
     assert run("apply u.csv --yes").code == 0
     assert five.configs["WCC00001"]["amount"] == 7
     assert five.calls["update"] == 3
@@ -97,13 +150,13 @@ def test_rollback_takes_a_run_back(five: Sandbox, run: Command) -> None:
     five.configs["WCC00002"]["amount"] = 6
     done = run("rollback u.run --yes")
     assert done.code == 1
-    assert done.err.splitlines()[-3:] == [
+    assert done.out.splitlines()[-3:] == [
         "  1 applied",
         "  1 drifted",
         "    line 3 WCC00002  somebody else has set amount 6",
     ]
     assert [five.configs[name]["amount"] for name in ("WCC00001", "WCC00002")] == [5, 6]
-    assert run("rollback u.run --yes --force -o again.run").code == 0
+    assert run("rollback u.run --yes --force").code == 0
     assert five.configs["WCC00002"]["amount"] == 5
     assert run("rollback u.rollback.run --yes -o forth.run").code == 0
     assert five.configs["WCC00001"]["amount"] == 7
@@ -115,9 +168,13 @@ def test_allocations_are_planned_and_held_in_doubt(sandbox: Sandbox, run: Comman
     assert run("plan --allocate a.csv").code == 0
     sandbox.faults.append(Fault("disconnect_before_apply", on="allocate", nth=1))
     done = run("apply a.run --yes")
-    assert done.code == 1
-    assert done.err.endswith("1 row in doubt, and held: ask EnKash, or send again with --replay\n")
-    assert run("apply a.run --yes").code == 1
+    assert done.code == 6
+    assert done.out.endswith(
+        "1 row in doubt, and held: may have been applied; ask EnKash, or send again with --replay\n"
+    )
+    done = run("apply a.run --yes")
+    assert done.code == 6
+    assert done.err.startswith("enkash-coins: nothing to do: a.run holds what is in doubt")
     assert sandbox.calls["allocate"] == 2
     assert run("apply a.run --yes --replay").code == 0
     assert len(sandbox.allocations) == 2
@@ -133,45 +190,57 @@ def test_limits_and_missing_configurations_are_in_the_plan(five: Sandbox, run: C
     write(f"{HEADER}WCC00001,50\nWCC00002,6\nGONE,1\n")
     done = run("plan u.csv --max-change 20%")
     assert done.code == 1
-    assert "  1 not_sent  refused: it would change the amount from 5 to 50, which is more than 20%" in done.err
-    assert "  1 rejected  HTTP 404: No such coin configuration" in done.err
-    assert "WCC00002  amount 5 → 6" in done.err
+    refused = "  1 not_sent  would change the amount by more than 20%\n    line 2 WCC00001  amount 5 → 50\n"
+    assert refused in done.out
+    assert "  1 rejected  HTTP 404: No such coin configuration" in done.out
+    assert "WCC00002  amount 5 → 6" in done.out
+    done = run("apply u.run --yes")
+    assert (done.code, five.calls["update"]) == (1, 1)
+    assert refused in done.out
     bad = run("plan u.csv -o b.run --max-change lots")
     assert bad.code == 2
     assert "max_change: 'lots' is neither a share such as 20% nor an amount such as 50" in bad.err
 
 
-def test_plan_without_reading_says_so(five: Sandbox, run: Command) -> None:
-    """Nothing is read, and there is no way back."""
-    write(f"{HEADER}WCC00001,5\n")
+def test_plan_and_apply_without_looking_say_so(five: Sandbox, run: Command) -> None:
+    """Without reading in the plan no drift, without a look before each write neither; without both no way back."""
+    write(f"{HEADER}WCC00001,6\n")
     done = run("plan u.csv --no-read")
-    assert done.err.splitlines()[-1] == "Planned without reading what is there: it cannot be taken back"
+    assert done.out.splitlines()[-1].startswith("Planned without reading: ")
     assert five.calls == {}
-    assert run("apply u.run --yes").code == 0
+    done = run("apply u.run --yes --no-check")
+    assert (done.code, five.calls["get"]) == (0, 0)
+    assert "Neither the plan nor the writes look at what is there: " in done.out
     back = run("rollback u.run --yes")
     assert back.code == 2
-    assert "planned without reading what was there before" in back.err
+    assert "neither its plan nor its apply has read what was there before" in back.err
+    write(f"{HEADER}WCC00001,7\n", "v.csv")
+    done = run("apply v.csv --yes --no-check")
+    assert "Written without another look: " in done.out
 
 
 def test_company_is_told_to_be_unverifiable(sandbox: Sandbox, run: Command) -> None:
     """Plan and summary say that the field is neither checked nor taken back."""
     write("coin_config_id,company_id\nWCC00001,CEK1\n")
-    told = "1 row set company_id, which cannot be read: it is neither checked nor taken back"
-    assert run("plan u.csv").err.splitlines()[-1] == told
-    assert run("apply u.run --yes").err.splitlines()[-1] == told
+    told = "1 write set company_id, which cannot be read: it is neither checked nor taken back"
+    assert run("plan u.csv").out.splitlines()[-1] == told
+    assert told in run("apply u.run --yes").out
 
 
 def test_rows_can_be_shown_by_status(five: Sandbox, run: Command) -> None:
     """One a line, with the reason; machines get all that is known."""
     write(f"{HEADER}WCC00001,7\nGONE,8\n")
     run("apply u.csv --yes")
-    assert run("show u.run --status rejected").out == "line 3 GONE  HTTP 404: No such coin configuration\n"
+    assert run("show u.run --state rejected").out == "line 3 GONE  HTTP 404: No such coin configuration\n"
+    assert run("show u.run --state rejected,applied").out.count("\n") == 2
+    assert run("show u.run --state lost").code == 2
     applied, rejected, total = map(json.loads, run("show u.run --json").out.splitlines())
     assert (applied["coin_config_id"], applied["status"], applied["before"]["amount"]) == ("WCC00001", "applied", 5)
     assert (rejected["line"], rejected["reason"]) == (3, "HTTP 404: No such coin configuration")
-    assert total == {"summary": {"applied": 1, "rejected": 1}, "rows": 2, "run": "u.run", "ended_by": None}
+    summary = {"summary": {"applied": 1, "rejected": 1}, "rows": 2}
+    assert total == summary | {"run": "u.run", "ended_by": None, "taken_back_by": None}
     assert len(run("apply u.run --yes --json").out.splitlines()) == 3
-    assert len(run("show u.run --status applied --json").out.splitlines()) == 2
+    assert len(run("show u.run --state applied --json").out.splitlines()) == 2
 
 
 def test_remote_text_cannot_steer_the_terminal(five: Sandbox, run: Command) -> None:
@@ -179,17 +248,17 @@ def test_remote_text_cannot_steer_the_terminal(five: Sandbox, run: Command) -> N
     five.configs["WCC00001"]["event"] = "\x1b[2J"
     write("coin_config_id,event\nWCC00001,E\n")
     done = run("plan u.csv")
-    assert "\x1b" not in done.err
-    assert "event \N{REPLACEMENT CHARACTER}[2J → E" in done.err
+    assert "\x1b" not in done.out
+    assert "event \N{REPLACEMENT CHARACTER}[2J → E" in done.out
 
 
 def test_summary_is_short(start: Start, run: Command) -> None:
     """A few reasons, a few examples of each, and how many more there are."""
     start(faults=[Fault("server_error", on="get", nth=number, status=400 + number) for number in range(10, 30)])
     write(HEADER + "".join(f"WCC{number:05},1\n" for number in range(1, 20)) + "".join(f"NO{n},1\n" for n in range(9)))
-    summary = run("plan u.csv --retries 0 --concurrency 1").err
+    summary = run("plan u.csv --retries 0 --concurrency 1").out
     assert " · …" in summary
-    assert "for other reasons: see them with enkash-coins show u.run --status …" in summary
+    assert "for other reasons: see them with enkash-coins show u.run --state …" in summary
 
 
 @pytest.mark.parametrize(
@@ -227,11 +296,12 @@ def test_without_terminal_yes_is_required(sandbox: Sandbox, run: Command) -> Non
 @pytest.mark.parametrize("answer", ["y\n", "YES\n"])
 def test_consent_applies(five: Sandbox, run: Command, terminal: Callable[..., None], answer: str) -> None:
     """The question comes after the plan, and names the host."""
-    write(f"{HEADER}WCC00001,7\nWCC00001,8\n")
+    write(f"{HEADER}WCC00001,7\nWCC00002,8\n")
     terminal(lambda: answer)
     done = run("apply u.csv")
-    assert done.err.startswith("u.run: 2 updates of 1 configuration\n  2 planned\n")
-    assert f"Write to http://127.0.0.1:{five.port}? [y/N] " in done.err
+    told = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.err)
+    assert "u.run: 2 updates of 2 configurations\n  2 planned\n    line 2 WCC00001  amount 5 → 7" in told
+    assert f"Write 2 rows to http://127.0.0.1:{five.port}? [y/N] " in told
     assert five.calls["update"] == 2
 
 
@@ -268,7 +338,7 @@ def test_refused_login_is_exit_3(sandbox: Sandbox, run: Command, monkeypatch: py
     assert done.code == 3
     assert "Check the ENKASH_* credentials first" in done.err.splitlines()[0]
     assert sandbox.calls == {"token": 1}
-    assert "500 unread" in done.err
+    assert "500 unread" in done.out
 
 
 def test_unreachable_host_is_exit_4(sandbox: Sandbox, run: Command) -> None:
@@ -276,10 +346,8 @@ def test_unreachable_host_is_exit_4(sandbox: Sandbox, run: Command) -> None:
     write(HEADER + "".join(f"WCC{number:05},7\n" for number in range(500)))
     done = run("plan u.csv --retries 0 --base-url http://127.0.0.1:1")
     assert done.code == 4
-    assert done.err.startswith(
-        "Ended early: 100 rows in a row failed on account of the host, the last with: no connection"
-    )
-    assert "500 unread" in done.err
+    assert "ended early: 100 in a row failed on account of the host, the last with: no connection" in done.err
+    assert "500 unread" in done.out
 
 
 def test_another_host_is_refused(five: Sandbox, run: Command, start: Start) -> None:
@@ -323,7 +391,61 @@ def test_standard_input_is_applied(sandbox: Sandbox) -> None:
     bad = ended(process("apply", "-", "--yes", stdin=-1), f"{HEADER}WCC00001,5\nWCC00001,x\n")
     assert (bad.code, bad.err) == (2, "enkash-coins: stdin:3: column amount: 'x' is not an integer\n")
     assert sandbox.calls["update"] == 1
-    assert files() == ["stdin.run"]
+    (name,) = files()
+    assert name.startswith("stdin-")
+
+
+def test_same_pipe_again_pays_nobody_twice(sandbox: Sandbox) -> None:
+    """Interrupted after a few: the same rows go on with the run that is named after them."""
+    piped = "company_id,event,user_id\n" + "".join(f"CEK1,E,EK{number}\n" for number in range(40))
+    sandbox.faults.append(Fault("hang", on="allocate", nth=10))
+    child = process("apply", "--allocate", "--yes", "--concurrency", "1", "-", stdin=-1)
+    assert child.stdin is not None
+    child.stdin.write(piped)
+    child.stdin.close()
+    child.stdin = None
+    wait_for(sandbox, "allocate", 10)
+    child.send_signal(signal.SIGINT)
+    child.send_signal(signal.SIGINT)
+    assert ended(child).code == 130
+    done = ended(process("apply", "--allocate", "--yes", "-", stdin=-1), piped)
+    assert done.code == 6
+    assert sandbox.calls["allocate"] == 40
+    done = ended(process("apply", "--allocate", "--yes", "-", stdin=-1), piped)
+    assert (done.code, sandbox.calls["allocate"]) == (6, 40)
+    assert "nothing to do" in done.err
+
+
+def test_mended_sheet_pays_nobody_twice(sandbox: Sandbox, run: Command) -> None:
+    """One row was refused, the sheet was mended: the others are named, and need --allow-repeats."""
+    sheet = "company_id,event,user_id\nCEK1,E,EK1\nCEK1,E,EK2\n"
+    write(sheet, "a.csv")
+    sandbox.faults.append(Fault("operation_failed", on="allocate", nth=2))
+    assert run("apply --allocate a.csv --yes --concurrency 1").code == 1
+    write(sheet.replace("EK2", "EK3"), "a.csv")
+    done = run("apply --allocate a.csv --yes")
+    assert (done.code, files()) == (2, ["a.csv", "a.run"])
+    assert "line 2: a.run has given, or may have given, CEK1 E EK1 (its line 2, on 20" in done.err
+    write(sheet, "a.csv")
+    assert run("apply --allocate a.csv --yes").code == 0, "the same rows go on with their run"
+    assert sandbox.calls["allocate"] == 3
+    done = run("apply --allocate a.csv --yes")
+    assert (done.code, sandbox.calls["allocate"]) == (0, 3)
+    assert done.err.startswith("enkash-coins: nothing to do: a.run was finished 20")
+
+
+def test_creations_are_a_run(sandbox: Sandbox, run: Command) -> None:
+    """The ids that come back are kept and shown; there is no way back, and the ids are listed."""
+    write("company_id,event,amount,configuration\nCEK100000,E1,1,DEFAULT\nCEK100000,E2,2,DEFAULT\n", "c.csv")
+    assert run("apply --create c.csv --yes").code == 0
+    made = [name for name, config in sandbox.configs.items() if config["event"] in ("E1", "E2")]
+    assert len(made) == 2
+    assert {line.split()[2] for line in run("show c.run --state applied").out.splitlines()} == set(made)
+    assert (run("apply --create c.csv --yes").code, sandbox.calls["create"]) == (0, 2)
+    done = run("rollback c.run --yes")
+    assert done.code == 2
+    assert "no way to delete" in done.err
+    assert all(name in done.err for name in made)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
@@ -358,7 +480,7 @@ def test_what_is_no_run_is_one_line(sandbox: Sandbox, run: Command, content: byt
 
 def test_torn_run_and_run_of_another_version_are_one_line(five: Sandbox, run: Command) -> None:
     """A file that lost its end, another program's database, and a schema that is not ours: exit 2."""
-    write(HEADER + "WCC00001,7\n" * 1000)
+    write(HEADER + "".join(f"NO{number},7\n" for number in range(1000)))
     run("plan u.csv")
     whole = Path("u.run").read_bytes()
     Path("torn.run").write_bytes(whole[: len(whole) // 2])
@@ -370,7 +492,7 @@ def test_torn_run_and_run_of_another_version_are_one_line(five: Sandbox, run: Co
     for name, problem in (
         ("torn", "is damaged"),
         ("other", "is no run"),
-        ("u", "was written by another version of this command (schema 1, not 2)"),
+        ("u", "was written by an earlier version of this command, from before its first release: plan its rows again"),
     ):
         done = run(f"apply {name}.run --yes")
         assert (done.code, done.err.count("\n")) == (2, 1), done.err

@@ -6,8 +6,6 @@ from typing import Final
 import attrs
 
 SIMULATION: Final = "tests/faults/test_simulation.py"
-RUNS: Final = "tests/faults/test_run_simulation.py"
-AGAIN: Final = "tests/bulk/test_again.py"
 
 
 @attrs.frozen
@@ -105,66 +103,6 @@ BUGS: Final = (
         "untaken = [outcome for outcome in self._done if outcome.status in _MAY_BE_APPLIED]",
         "untaken = list(self._done)[:0]",
         (SIMULATION,),
-    ),
-    Bug(
-        "intent committed after the send",
-        "            await self._writer.post(lambda db: writings.claim(db, todo))\n",
-        "            self._writer.post(lambda db: writings.claim(db, todo))\n",
-        (RUNS,),
-    ),
-    Bug(
-        "outcome shown before it is durable",
-        "        self._ends.append(todo.number if at_once",
-        "        self._crew.moved(Counts({outcome.status: 1}))\n        self._ends.append(todo.number if at_once",
-        (RUNS,),
-    ),
-    Bug(
-        "resume sends an allocation in doubt again",
-        "readings.replay if crew.replay and self.kind is ALLOCATIONS else readings.hold",
-        "readings.replay",
-        (RUNS,),
-    ),
-    Bug(
-        "allocations claimed a page ahead",
-        "since = None if self._kind is ALLOCATIONS else 0.0",
-        "since = 0.0",
-        (RUNS,),
-    ),
-    Bug(
-        "a no to a repetition read as an answer to the first time",
-        "if todo.late is not None and event in (Event.REJECTED, Event.NOT_SENT):",
-        "if False:",
-        (AGAIN,),
-    ),
-    Bug(
-        "per-id order dropped in a run",
-        "lambda todo: todo.id if todo.repeated else None",
-        "lambda _: None",
-        (RUNS,),
-    ),
-    Bug(
-        "a drifted row overwritten",
-        "forced or all(found.get(name) == fields[name] for name in news)",
-        "True",
-        (RUNS,),
-    ),
-    Bug(
-        "a stale plan written without another look",
-        "        if self._is_stale(todo):\n",
-        "        if False:\n",
-        (RUNS,),
-    ),
-    Bug(
-        "a rollback that does not look what is there",
-        "yield Row(line, id_, target), left",
-        "yield Row(line, id_, target), None",
-        (RUNS,),
-    ),
-    Bug(
-        "late arrivals not waited for",
-        "await crew.wait(until - time.time())",
-        "await crew.wait(0.0)",
-        (RUNS,),
     ),
     Bug(
         "a slot lost when a waiter is cancelled",

@@ -74,7 +74,7 @@ async def test_what_a_guard_leaves_in_files(
 
 
 _WAL = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")  # how SQLite's begin
-ROWS = [CoinEventUpdate("WCC12345", amount=amount) for amount in (10, 20)]
+ROWS = [CoinEventUpdate(id_, amount=10) for id_ in ("WCC12345", "WCC12346")]
 GIVEN = [CoinAllocation(company_id="CEK1", event="E", user_id="EK1", request_id=f"order-{number}") for number in (1, 2)]
 
 
@@ -95,7 +95,7 @@ async def test_what_a_run_leaves_in_files(kind: str, tmp_path: Path, tally: Coun
                     read = await Run.plan(ROWS, coins, to=tmp_path / "read.run", on_progress=look)
                     run = await Run.plan(ROWS, coins, to=tmp_path / "june.run", read=False)
                 else:
-                    read = run = await Run.plan(GIVEN, coins, to=tmp_path / "june.run", allocate=True)
+                    read = run = await Run.plan(GIVEN, coins, to=tmp_path / "june.run")
                 await run.apply(coins, timeout=0.01, on_progress=look)
                 told = [f"{run.ended_by} {record!r}" for run in (read, run) for record in run.records()]
                 watch.look(*(outcome.error for outcome in run.outcomes() if outcome.error is not None))

@@ -1,38 +1,42 @@
-"""The ledger's file: made, opened so that nothing can be lost, checked and filled."""
+"""The ledger's file: made, opened so that nothing can be lost, and checked."""
 
 import os
 import sqlite3
-from collections.abc import Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
-from enkash_coins.bulk.ledger.fields import as_text
-from enkash_coins.bulk.rows import Row
 from enkash_coins.bulk.source import BadFile, printable
-from enkash_coins.bulk.state import Known, State
 from enkash_coins.bulk.writer import LedgerFailed
 
 _APPLICATION: Final = 0x454E4B52  # "ENKR", by which a run is known among SQLite files
-_SCHEMA: Final = 2
-_FACTS: Final = "CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
-_ROWS: Final = """
-CREATE TABLE row (
-    number INTEGER PRIMARY KEY,          -- its place in the input, from 0
-    line INTEGER NOT NULL,
-    id TEXT NOT NULL,                    -- of the configuration, or the allocation's own
+_FORMAT: Final = 3
+_TABLES: Final = (
+    "CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE change (                -- one for each write; values are JSON
+    number INTEGER PRIMARY KEY,          -- the place of its first row in the input, from 0
+    line INTEGER NOT NULL,               -- of its first row
+    rows INTEGER NOT NULL DEFAULT 1,     -- how many were put together
+    id TEXT,                             -- of the configuration, or the allocation's own
+    given INTEGER NOT NULL,              -- whether the id came with the row
     wanted TEXT NOT NULL,
     state TEXT NOT NULL,
-    repeated INTEGER NOT NULL DEFAULT 0, -- whether there are other rows of this id
-    before TEXT,                         -- the image that planning saw, with what earlier rows change of it
-    ours TEXT,                           -- all that the run which it takes back may have left there: a list
-    found TEXT,                          -- what was there instead: by its answer or, of a drifted one, by a reading
-    read_at REAL,                        -- seconds since 1970
-    tries INTEGER NOT NULL DEFAULT 0,    -- how often it was claimed
+    known TEXT,                          -- what was there when we last knew, in the fields that it sets
+    before TEXT,                         -- what was there right before our first write
+    found TEXT,                          -- what is there instead; of a creation, what was made
+    written INTEGER NOT NULL DEFAULT 0,  -- whether we may have written it
     attempts INTEGER NOT NULL DEFAULT 0,
-    late REAL,                           -- until when an earlier attempt may arrive (0: it took effect, as it seems)
+    sent_at REAL,                        -- seconds since 1970; not of updates
+    late REAL,                           -- seconds since 1970: until then an attempt without an answer may arrive
     reason TEXT
-)"""
+)""",
+    """CREATE TABLE row (                  -- of changes that were put together of several: what each row says
+    number INTEGER PRIMARY KEY,
+    line INTEGER NOT NULL,
+    change INTEGER NOT NULL,
+    wanted TEXT NOT NULL
+)""",
+)
 
 
 def create(path: Path) -> None:
@@ -41,11 +45,16 @@ def create(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # amounts are nobody else's business
 
 
-def remove_if_empty(path: Path) -> None:
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether there is such a file."""
+    return Path(path).is_file()
+
+
+def remove_if_unfinished(path: Path) -> None:
     """Take the file away in which no run came about."""
     with closing(connect(path)) as db:
-        empty = is_empty(db)
-    if empty:
+        whole = is_whole(db)
+    if not whole:
         path.unlink()
 
 
@@ -58,20 +67,37 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA cache_size=-8000")  # KiB
         db.execute("PRAGMA fullfsync=1")  # macOS: else its disks may keep what was synced for themselves
-        application = db.execute("PRAGMA application_id").fetchone()
-        if not is_empty(db) and application != (_APPLICATION,):
+        if not is_ours(db) and not is_empty(db):
             db.close()  # somebody else's: the next line would change it
             raise BadFile(f"{printable(str(path))}: is no run")
         mode = db.execute("PRAGMA journal_mode=WAL").fetchone()
         db.execute("PRAGMA synchronous=FULL")
-        level = db.execute("PRAGMA synchronous").fetchone()
+        level = _pragma(db, "synchronous")
     except sqlite3.Error as error:
         db.close()
         raise told(path, error) from None
-    if (mode, level) != (("wal",), (2,)):  # some network file systems cannot
+    if (mode, level) != (("wal",), 2):  # some network file systems cannot
         db.close()
         raise LedgerFailed(f"{printable(str(path))}: this file system cannot keep a ledger safe (journal {mode[0]})")
     return db
+
+
+def may_be_run(path: Path) -> bool:
+    """Whether a file calls itself a run, by its name or by what is in it.
+
+    Only SQLite opens it: whoever else closes a file takes this process's locks on it away.
+    """
+    if path.suffix == ".run" or not path.stat().st_size:
+        return path.stat().st_size > 0
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as db:
+            return is_ours(db)
+    except sqlite3.Error:
+        return False
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    return int(db.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def told(path: Path, error: sqlite3.Error) -> Exception:
@@ -82,52 +108,64 @@ def told(path: Path, error: sqlite3.Error) -> Exception:
     return LedgerFailed(f"{name}: {error}")
 
 
+def is_ours(db: sqlite3.Connection) -> bool:
+    """Whether it is a run's, and not another program's."""
+    return _pragma(db, "application_id") == _APPLICATION
+
+
+def is_empty(db: sqlite3.Connection) -> bool:
+    """Whether there is nothing in it at all."""
+    return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,))
+
+
+def is_whole(db: sqlite3.Connection) -> bool:
+    """Whether all rows came to be in it; else its process ended while they were read, and nothing was sent."""
+    return _pragma(db, "user_version") != 0
+
+
+def begin(db: sqlite3.Connection) -> None:
+    """Make the tables of a new ledger, in place of whatever was in it."""
+    db.execute("PRAGMA user_version=0")
+    for table in ("fact", "change", "row"):
+        db.execute(f"DROP TABLE IF EXISTS {table}")
+    for table in _TABLES:
+        db.execute(table)
+    db.execute(f"PRAGMA application_id={_APPLICATION}")
+
+
+def complete(db: sqlite3.Connection, known: dict[str, str]) -> None:
+    """Call it a run: from now on it is whole."""
+    note(db, known)
+    db.execute(f"PRAGMA user_version={_FORMAT}")
+
+
+def facts(db: sqlite3.Connection) -> dict[str, str]:
+    """What is kept of a run's plan and life."""
+    return dict(db.execute("SELECT name, value FROM fact"))
+
+
+def note(db: sqlite3.Connection, news: dict[str, str]) -> None:
+    """Keep more facts of the run."""
+    db.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", news.items())
+
+
 def check(db: sqlite3.Connection, path: Path) -> dict[str, str]:
     """The facts of a run; raises ``BadFile`` if this is none, or not whole."""
     name = printable(str(path))
     try:
-        ((application,), (schema,)) = (
-            db.execute(f"PRAGMA {what}").fetchone() for what in ("application_id", "user_version")
-        )
-        if application != _APPLICATION:
-            raise BadFile(f"{name}: is no run" + ("" if application else ", or its plan was never finished"))
-        if schema != _SCHEMA:
-            raise BadFile(f"{name}: was written by another version of this command (schema {schema}, not {_SCHEMA})")
+        if not (is_ours(db) and is_whole(db)):
+            unfinished = is_ours(db) or is_empty(db)
+            raise BadFile(f"{name}: is no run" + (", or its plan was never finished" if unfinished else ""))
+        if (found := _pragma(db, "user_version")) != _FORMAT:
+            which = (
+                "an earlier version of this command, from before its first release: plan its rows again"
+                if found < _FORMAT
+                else "a newer version of this command: update this one"
+            )
+            raise BadFile(f"{name}: was written by {which} (format {found}, not {_FORMAT})")
         (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise BadFile(f"{name}: is damaged ({' '.join(str(verdict).split())})")
-        return dict(db.execute("SELECT name, value FROM fact"))
+        return facts(db)
     except sqlite3.Error as error:
         raise told(path, error) from None
-
-
-def is_empty(db: sqlite3.Connection) -> bool:
-    """Whether nothing was ever committed to it: its process ended while the rows were read."""
-    return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,))
-
-
-def load(db: sqlite3.Connection, rows: Iterable[tuple[Row, Known]], facts: dict[str, str], state: State) -> None:
-    """Fill a new ledger: wholly or, if the rows raise, not at all.
-
-    Args:
-        rows: with what the run that they take back may have left there.
-        facts: read after the last row.
-    """
-    db.execute(_FACTS)
-    db.execute(_ROWS)
-    db.executemany(
-        "INSERT INTO row (number, line, id, wanted, ours, state) VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            (number, row.line, row.id, as_text(row.wanted), as_text(ours), state)
-            for number, (row, ours) in enumerate(rows)
-        ),
-    )
-    db.execute("CREATE INDEX row_id ON row (id, number)")
-    db.execute("UPDATE row SET repeated = 1 WHERE id IN (SELECT id FROM row GROUP BY id HAVING count(*) > 1)")
-    db.execute("CREATE INDEX row_repeated ON row (id, state, number) WHERE repeated")
-    query = "SELECT id, min(line), max(line) FROM row WHERE repeated GROUP BY id LIMIT 1"
-    if facts["kind"] == "allocation" and (twice := db.execute(query).fetchone()):
-        raise BadFile("request_id {} stands there twice, in lines {} and {}".format(*twice))
-    db.executemany("INSERT INTO fact VALUES (?, ?)", facts.items())
-    db.execute(f"PRAGMA application_id={_APPLICATION}")
-    db.execute(f"PRAGMA user_version={_SCHEMA}")
