@@ -25,7 +25,7 @@ from enkash_coins.errors import (
 from enkash_coins.models import CoinEventConfig
 from enkash_coins.transport import Response
 
-_BY_STATUS: Final[dict[int, type[ApiError]]] = {
+ERRORS: Final[dict[int, type[ApiError]]] = {
     400: BadRequest,
     401: Unauthorized,
     403: Forbidden,
@@ -134,7 +134,7 @@ def _kind(status: int) -> type[ApiError]:
         return OperationFailed
     if 300 <= status < 400:
         return UnexpectedRedirect
-    return ServerError if 500 <= status < 600 else _BY_STATUS.get(status, ApiError)
+    return ServerError if 500 <= status < 600 else ERRORS.get(status, ApiError)
 
 
 def _is_shallow(value: object, depth: int = _DEEPEST_PAYLOAD) -> bool:

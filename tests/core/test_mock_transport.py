@@ -7,16 +7,25 @@ from collections.abc import Iterator
 import pytest
 
 from enkash_coins import (
+    AllocationReceipt,
+    ApiError,
+    CoinEventConfig,
     CoinEventService,
     Conflict,
+    CustomConfiguration,
     Disconnected,
     NotFound,
+    OperationFailed,
+    RateLimited,
     Request,
     Response,
     RetryPolicy,
+    ServerError,
     ServiceClosed,
+    UnexpectedRedirect,
 )
-from enkash_coins.testing import Answer, MockTransport, answer
+from enkash_coins.api.answers import ERRORS
+from enkash_coins.testing import Answer, MockTransport, NotAnAnswer, answer
 
 ASK = Request("GET", "/api/v0/coins/balance?userId=EK1", operation="balance")
 
@@ -166,3 +175,53 @@ async def test_an_answer_may_be_a_failure() -> None:
         assert caught.value.headers == {"CF-Ray": "8f", "Content-Type": "text/plain"}
         with pytest.raises(NotFound, match="no such config"):
             await coins.get("WCC1")
+
+
+CONFIGS = [
+    CoinEventConfig("WCC1", "DEFAULT", "INVOICE_PAYMENT", 10),
+    CoinEventConfig("WCC1", CustomConfiguration("x", {"more": 1}), "E", -1, "CEK1", {"state": "new"}),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+async def test_an_answer_is_made_of_a_configuration(config: CoinEventConfig) -> None:
+    """Under the API's own names, whatever there is in it: what a call reads from it is equal."""
+    async with CoinEventService(MockTransport([answer(config)] * 2)) as coins:
+        assert await coins.get("WCC1") == config
+        assert (await coins.update("WCC1", event="E")).extra == config.extra
+
+
+async def test_an_answer_is_made_of_a_receipt() -> None:
+    """Its message is the payload; the request id is the caller's."""
+    async with CoinEventService(MockTransport([answer(AllocationReceipt("r1", "Given"))])) as coins:
+        receipt = await coins.allocate(company_id="CEK1", event="E", user_id="EK1", request_id="r1")
+    assert receipt == AllocationReceipt("r1", "Given")
+
+
+@pytest.mark.parametrize("kind", sorted({*ERRORS.values(), OperationFailed, ServerError, UnexpectedRedirect}, key=str))
+async def test_an_answer_is_made_of_an_error(kind: type[ApiError]) -> None:
+    """Named by its class alone, or with all that it holds: a call raises the same."""
+    full = kind(
+        status=503 if kind is ServerError else 0,
+        response_code=38,
+        response_message="duplicate",
+        payload={"a": 1},
+        headers={"CF-Ray": "8f"},
+        retry_after=2.0 if kind in (RateLimited, ServerError) else None,
+    )
+    transport = MockTransport([answer(kind("as the page says")), answer(full)])
+    async with CoinEventService(transport, retry=RetryPolicy(attempts=1)) as coins:
+        with pytest.raises(kind, match="as the page says") as caught:
+            await coins.get("WCC1")
+        assert caught.value.response_code == 1
+        with pytest.raises(kind) as caught:
+            await coins.get("WCC1")
+    raised = caught.value
+    assert (raised.response_code, raised.response_message, raised.payload) == (38, "duplicate", {"a": 1})
+    assert (raised.headers["CF-Ray"], raised.retry_after) == ("8f", full.retry_after)
+
+
+def test_no_answer_is_made_of_an_error_without_one() -> None:
+    """It goes to the mock as it is."""
+    with pytest.raises(NotAnAnswer, match="Disconnected is what a call raises without an answer"):
+        answer(Disconnected("gone"))
