@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import attrs
 
-from enkash_coins.api import endpoints
 from enkash_coins.api.endpoints import Endpoint
 from enkash_coins.calls.call import Call, Caller, CallOptions, Success
 from enkash_coins.calls.outcomes import outcome_of, refused
@@ -16,10 +15,7 @@ from enkash_coins.calls.stream import OutcomeStream
 from enkash_coins.display import cut
 from enkash_coins.errors import EnkashError, InvalidRequest
 from enkash_coins.models import (
-    AllocationReceipt,
-    CoinAllocation,
     CoinEventConfig,
-    CoinEventUpdate,
     Item,
     Outcome,
     Result,
@@ -75,20 +71,6 @@ class Client:
         if isinstance(called, Success):
             self._compare_ids(endpoint, called.value)
         return outcome_of(index, item, endpoint, called)
-
-    async def get(self, index: int, id_: str) -> Outcome[str, CoinEventConfig]:
-        """Read one configuration."""
-        return await self.outcome(index, id_, endpoints.get)
-
-    async def update(self, index: int, row: CoinEventUpdate) -> Outcome[CoinEventUpdate, CoinEventConfig]:
-        """Change one configuration."""
-        return await self.outcome(index, row, endpoints.update)
-
-    async def allocate(
-        self, index: int, row: CoinAllocation, *, replay: bool = False
-    ) -> Outcome[CoinAllocation, AllocationReceipt]:
-        """Give a user coins."""
-        return await self.outcome(index, row, partial(endpoints.allocate, replay=replay))
 
     def many(
         self,

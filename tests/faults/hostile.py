@@ -197,7 +197,6 @@ def _documents() -> Iterator[tuple[str, bytes]]:
     deep = b"[" * 100_000 + b"]" * 100_000
     yield "no body", b""
     yield "a body of blanks", b" " * 100_000
-    yield "a byte order mark", b"\xef\xbb\xbf" + GOOD
     yield "UTF-16", text.encode("utf-16")
     yield "latin-1", envelope(CONFIG | {"event": "x"}).replace(b'"x"', b'"\xfc"')
     yield "half a surrogate", GOOD.replace(b"INVOICE", b"\\ud800")
@@ -222,15 +221,13 @@ def _documents() -> Iterator[tuple[str, bytes]]:
     wrong: object
     for wrong in (None, False, 0.0, "0", [], {}, [0]):
         yield f"a code of {json.dumps(wrong)}", json.dumps(dict(_WELL, response_code=wrong)).encode()
-    for wrong in (7, False, [], {}):
-        yield f"a message of {json.dumps(wrong)}", json.dumps(dict(_WELL, response_message=wrong)).encode()
     yield "no code", json.dumps({"payload": CONFIG}).encode()
 
 
 _WELL: Final = {"payload": CONFIG, "response_code": 0, "response_message": "Success"}
 _WRONG: Final[dict[str, tuple[object, ...]]] = {
     "coinConfigId": (None, 7, 1.5, True, [], {}, ["WCC12345"]),
-    "configuration": (None, 7, 1.5, True, [], {}, {"CUSTOM": "CUSTOM"}),
+    "configuration": (None, 7, 1.5, True, [], {}, {"CUSTOM": 7}, {"custom": "x"}),
     "event": (None, 7, 1.5, True, [], {}),
     "amount": (None, "10", 10.0, 1.5, True, [], {}, [10]),
     "companyId": (7, 1.5, True, [], {}),
@@ -305,6 +302,13 @@ def _odd_but_readable() -> Iterator[tuple[str, bytes]]:
     yield "a trailer with a length", head(CHUNKED) + chunk() + b"0\r\nContent-Length: 3\r\n\r\n"
     yield "keep-alive for ever", http(200, GOOD, ["Keep-Alive: timeout=99999999999", "Connection: keep-alive"])
     yield "an upgrade that was not asked for", http(200, GOOD, ["Upgrade: websocket", "Connection: upgrade"])
+    yield "a byte order mark", http(200, b"\xef\xbb\xbf" + GOOD)
+    message: object
+    for message in (7, False, [], {}):  # only the code decides
+        yield (
+            f"a message of {json.dumps(message)}",
+            http(200, json.dumps(dict(_WELL, response_message=message)).encode()),
+        )
 
 
 def _statuses() -> Iterator[tuple[str, bytes, bool]]:

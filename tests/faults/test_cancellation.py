@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from enkash_coins import CoinAllocation, CoinEventService, CoinEventUpdate, MemoryGuard, RetryPolicy
+from enkash_coins.api import endpoints
 from enkash_coins.otel import instrument
 from enkash_coins.service import client_of
 from tests.faults.await_points import Tracer, written
@@ -28,17 +29,16 @@ TURNS: Final = range(4 if is_full() else 2)  # of the loop, from a task's wait t
 LONGEST_END: Final = 8  # turns of the loop; a stream cancels its workers, which cut off their calls
 # What a call passes on its way; ``transports`` has a test of its own, on real sockets.
 MODULES: Final = (
-    *("service.py", "client.py", "call.py", "stream.py", "waiting.py", "tokens.py", "guard.py", "otel.py"),
-    *("layers/auth.py", "layers/pacing.py"),
+    *("service.py", "calls/client.py", "calls/call.py", "calls/stream.py", "otel.py"),
+    *("auth/tokens.py", "auth/guard.py", "layers/waiting.py", "layers/bearer.py", "layers/pacing.py"),
 )
 # They stand in the text, and a task can never be found waiting there.
 NEVER_WAITS: Final = {
     "async with asyncio.timeout(seconds)": "entering and leaving a timeout does not wait",
-    "async with asyncio.timeout_at(ends)": "the same",
     "async with self": "entering returns at once; leaving is at the line of aclose()",
     "await record.save(charged)": "in memory it does not wait",
     "await record.save(settle(before, charged, result))": "the same",
-    "await self._transport.aclose()": "closing the layers does not wait, down to the wire",
+    "await self._client.caller.transport.aclose()": "closing the layers does not wait, down to the wire",
     "await self._inner.aclose()": "the same",
 }
 
@@ -122,7 +122,7 @@ async def _come_and_go(coins: CoinEventService) -> None:
 SCENARIOS: Final = {
     "update": Scenario(_update),
     "get": Scenario(lambda coins: coins.get(ID)),
-    "row that is read": Scenario(lambda coins: client_of(coins).get(0, ID)),
+    "row that is read": Scenario(lambda coins: client_of(coins).outcome(0, ID, endpoints.get)),
     "balance": Scenario(lambda coins: coins.balance("EK1")),
     "create": Scenario(_create),
     "allocate": Scenario(_allocate),

@@ -18,7 +18,7 @@ from tests.wire.calls import CALLS
 from tests.wire.failures import client_tls, server_tls
 from tests.wire.server import CONFIG, Exchange, Peer, Server, Step, envelope, http, well
 
-MODULES: Final = ("transports/aiohttp.py", "transports/connectors.py", "transports/time_limit.py", "file_guard.py")
+MODULES: Final = ("transports/aiohttp.py", "transports/connectors.py", "time_limit.py", "auth/file_guard.py")
 NEVER_WAITS: Final = {
     "await self._move_in(moved)": "what it lets go is closed already",
     "await _drop(old, moved)": "the same",
