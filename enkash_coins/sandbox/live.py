@@ -21,7 +21,10 @@ _TICK = 0.2  # seconds between two looks at the truth
 _CONFIGS = 5000  # that are shown: a browser takes a second for them
 _LAST = 50  # calls, and allocations
 _BODY = 300  # characters
-_STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+_STREAM = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+    b"retry: 500\n\n"  # milliseconds: the page comes back soon after the sandbox
+)
 
 
 def live_page() -> Answer:

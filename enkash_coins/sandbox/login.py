@@ -1,5 +1,6 @@
 """The token endpoint and what it remembers. Pure: the time is an argument."""
 
+import re
 import secrets
 from base64 import b64decode
 from urllib.parse import parse_qs
@@ -11,12 +12,6 @@ from enkash_coins.sandbox.answers import Answer, oauth_error
 
 _ALLOWED_FAILURES = 3  # "after 3 consecutive failed token requests the account is locked" [P]
 _FIELDS = ("grant_type", "username", "password", "clientId")
-_CAMEL_CASE = {  # no scope: as one product page shows it
-    "access_token": "accessToken",
-    "token_type": "tokenType",
-    "expires_in": "expiresIn",
-    "refresh_token": "refreshToken",
-}
 
 
 @define(eq=False, repr=False)
@@ -101,9 +96,10 @@ class Login:
         }
         if claimed == "absent":
             del fields["expires_in"]
-        if self._camel_case:
-            return {camel: fields[name] for name, camel in _CAMEL_CASE.items() if name in fields}
-        return fields
+        if not self._camel_case:
+            return fields
+        del fields["scope"]  # as one product page shows it
+        return {re.sub("_(.)", lambda letter: letter[1].upper(), name): value for name, value in fields.items()}
 
 
 def _basic(authorization: str) -> str | None:

@@ -96,6 +96,7 @@ async def test_looking_on_is_no_call() -> None:
         async with http.get("/") as answer:
             assert (answer.status, answer.content_type) == (200, "text/html")
         async with http.get("/events") as answer:
+            assert await answer.content.readuntil(b"\n\n") == b"retry: 500\n\n"
             assert json.loads((await answer.content.readuntil(b"\n\n"))[6:])["held"] == 3
             sandbox.configs["WCC00001"]["amount"] = 77
             assert json.loads((await answer.content.readuntil(b"\n\n"))[6:])["configs"]["WCC00001"]["amount"] == 77
@@ -128,6 +129,9 @@ async def test_a_browser_shows_what_happens() -> None:
         assert await page.run("[...body('configs').rows].filter(row => !row.hidden).length") == 1
         await sandbox.aclose()
         await page.until("at('state').textContent === 'The sandbox does not answer.'")
+        del sandbox.configs["WCC00500"]
+        await sandbox.start()
+        await page.until("at('state').textContent === '' && rows.size === 1000")
         assert [problem for problem in page.problems if "ERR_" not in problem] == []
 
 
