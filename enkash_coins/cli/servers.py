@@ -146,6 +146,7 @@ async def demo(
         if not keep:
             shutil.rmtree(folder)
     _tell(f"The files are kept in {folder}" if keep else "The files are deleted again; with --keep they stay.")
+    _tell("Next, try a file of your own: enkash-coins sandbox")
     return code
 
 

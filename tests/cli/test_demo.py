@@ -27,7 +27,7 @@ def test_demo_may_keep_its_files(run: Command, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr("tempfile.tempdir", None)
     done = run("demo --rows 200 --keep")
     (folder,) = tmp_path.iterdir()
-    assert done.err.endswith(f"The files are kept in {folder}\n")
+    assert f"The files are kept in {folder}\n" in done.err
     assert sorted(path.name for path in folder.iterdir()) == ["updates.csv", "updates.run"]
 
 
