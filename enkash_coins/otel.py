@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from enkash_coins.extras import lacking
+
 try:
     from opentelemetry import metrics, trace
     from opentelemetry.metrics import Histogram, MeterProvider
     from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
 except ModuleNotFoundError as missing:
-    raise ModuleNotFoundError(
-        "enkash_coins.otel is an extra: pip install 'enkash-coins[otel]'", name=missing.name
-    ) from None
+    raise ModuleNotFoundError(lacking("enkash_coins.otel", "otel"), name=missing.name) from None
 
 from enkash_coins._version import __version__
 from enkash_coins.api.endpoints import Endpoint

@@ -17,6 +17,7 @@ import enkash_coins
 ORDER = (
     "_version",
     "secret",
+    "extras",
     "display",
     "per_loop",
     "errors",
@@ -42,7 +43,7 @@ ORDER = (
 # Modules or folders of which ORDER would allow more than is good for them.
 NOTHING_BUT = {
     # An independent witness: a server that shared the client's reading and writing would hide its mistakes.
-    "sandbox": {"_version", "errors", "secret", "auth"},
+    "sandbox": {"_version", "extras", "errors", "secret", "auth"},
 }
 
 # Other distributions, and who may import them: None is everybody. The longest name that fits decides.

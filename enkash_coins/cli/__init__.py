@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from enkash_coins.extras import lacking
+
 _NEEDED = ("cyclopts", "rich")
 
 
@@ -18,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _NEEDED:
             raise
-        print("enkash-coins: this command is an extra: pip install 'enkash-coins[cli]'", file=sys.stderr)
+        print(f"enkash-coins: {lacking('this command', 'cli')}", file=sys.stderr)
         return 2
     try:
         code = run(sys.argv[1:] if argv is None else argv)

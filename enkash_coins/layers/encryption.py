@@ -9,6 +9,7 @@ import attrs
 from enkash_coins.api.answers import malformed
 from enkash_coins.api.codec import Unreadable, loads
 from enkash_coins.errors import InvalidRequest
+from enkash_coins.extras import lacking
 from enkash_coins.secret import Secret
 from enkash_coins.transport import Request, Response, Transport
 
@@ -39,9 +40,7 @@ class PayloadEncryption:
         try:
             from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415  # an extra
         except ModuleNotFoundError as missing:
-            raise ModuleNotFoundError(
-                "PayloadEncryption is an extra: pip install 'enkash-coins[encryption]'", name=missing.name
-            ) from None
+            raise ModuleNotFoundError(lacking("PayloadEncryption", "encryption"), name=missing.name) from None
         if not isinstance(secret.reveal(), str) or not secret.reveal() or not secret.reveal().isprintable():
             raise InvalidRequest("PayloadEncryption: client_secret is empty, or not text in one line")
         key = Secret(sha256(secret.reveal().encode()).digest()[:_BLOCK])

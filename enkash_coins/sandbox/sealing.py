@@ -6,6 +6,7 @@ from hashlib import sha256
 import msgspec
 from attrs import evolve
 
+from enkash_coins.extras import lacking
 from enkash_coins.sandbox.answers import Answer
 
 
@@ -21,8 +22,7 @@ class Sealing:
             from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415  # an extra
             from cryptography.hazmat.primitives.padding import PKCS7  # noqa: PLC0415  # same
         except ModuleNotFoundError as missing:
-            message = "an encrypted sandbox is an extra: pip install 'enkash-coins[encryption]'"
-            raise ModuleNotFoundError(message, name=missing.name) from None
+            raise ModuleNotFoundError(lacking("an encrypted sandbox", "encryption"), name=missing.name) from None
         key = sha256(client_secret.encode()).digest()[:16]
         self._cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305  # the API's choice
         self._padding = PKCS7(algorithms.AES.block_size)

@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from enkash_coins.cli.exits import Exit
+from enkash_coins.extras import lacking
 from enkash_coins.sandbox import Fault, Sandbox
 from tests.cli.command import Command, Done, Start, process_environment
 
@@ -343,7 +344,7 @@ def test_help_shows_defaults_that_mean_something(run: Command, command: str) -> 
 @pytest.mark.parametrize("module", ["cyclopts", "rich"])
 def test_without_the_extra_it_is_one_line(module: str) -> None:
     """Without the extra the command says how to get it: one line, exit 2."""
-    line = "enkash-coins: this command is an extra: pip install 'enkash-coins[cli]'\n"
+    line = f"enkash-coins: {lacking('this command', 'cli')}\n"
     assert without(module) == Done(2, "", line)
 
 
@@ -359,4 +360,4 @@ def test_an_encrypted_host_is_one_variable_away(start: Start, run: Command, monk
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers", None)
     done = run("get WCC00001")
     assert (done.code, done.out) == (2, "")
-    assert done.err == "enkash-coins: PayloadEncryption is an extra: pip install 'enkash-coins[encryption]'\n"
+    assert done.err == f"enkash-coins: {lacking('PayloadEncryption', 'encryption')}\n"

@@ -22,6 +22,7 @@ from enkash_coins import (
     RetryPolicy,
     ServerError,
 )
+from enkash_coins.extras import lacking
 from enkash_coins.layers.encryption import Encryption
 from enkash_coins.testing import MockTransport, answer
 
@@ -186,7 +187,7 @@ except ModuleNotFoundError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "PayloadEncryption is an extra: pip install 'enkash-coins[encryption]'\n"
+    assert done.stdout == f"{lacking('PayloadEncryption', 'encryption')}\n"
 
 
 async def test_closing_it_closes_what_is_inside() -> None:

@@ -30,6 +30,7 @@ from enkash_coins import (
     Response,
     RetryPolicy,
 )
+from enkash_coins.extras import lacking
 from enkash_coins.otel import instrument
 from enkash_coins.sandbox import Fault, Sandbox
 from enkash_coins.testing import MockTransport, answer
@@ -236,7 +237,7 @@ except ModuleNotFoundError as error:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=process_environment()
     )
-    assert done.stdout == "opentelemetry enkash_coins.otel is an extra: pip install 'enkash-coins[otel]'\n"
+    assert done.stdout == f"opentelemetry {lacking('enkash_coins.otel', 'otel')}\n"
 
 
 async def test_the_clients_own_hook_is_still_told(telemetry: Telemetry) -> None:
