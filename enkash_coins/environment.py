@@ -20,15 +20,19 @@ ENCRYPTED: Final = "ENKASH_ENCRYPTED"
 LOGIN_GUARD: Final = "ENKASH_LOGIN_GUARD"
 
 
-def encryption_from_environment() -> PayloadEncryption | None:
-    """Encryption with the client secret, if ``ENKASH_ENCRYPTED`` is 1; raises ``InvalidRequest`` without a secret."""
+def encryption_from_environment(*, encrypted: bool = False) -> PayloadEncryption | None:
+    """Encryption with the client secret, if asked for; raises ``InvalidRequest`` without a secret.
+
+    Args:
+        encrypted: whatever ``ENKASH_ENCRYPTED`` says; else it asks with 1.
+    """
     switch = os.environ.get(ENCRYPTED, "")
     if switch not in ("", "0", "1"):
         raise InvalidRequest(f"{ENCRYPTED} is {shown(switch)}: set it to 1 or to 0")
-    if switch != "1":
+    if switch != "1" and not encrypted:
         return None
     if not os.environ.get(CLIENT_SECRET):
-        raise InvalidRequest(f"{CLIENT_SECRET} is not set: {ENCRYPTED}=1 needs it as the key")
+        raise InvalidRequest(f"{CLIENT_SECRET} is not set: encryption needs it as the key")
     return PayloadEncryption(os.environ[CLIENT_SECRET])
 
 
@@ -45,16 +49,17 @@ def guard_from_environment() -> LoginGuard | None:
     return FileGuard(path) if path else None
 
 
-def auth_from_environment(guard: LoginGuard | None = None) -> TokenSource:
+def auth_from_environment(guard: LoginGuard | None = None, *, encrypted: bool = False) -> TokenSource:
     """A token, or the four parts of a login; raises ``InvalidRequest`` naming what is missing or too much.
 
     Args:
         guard: of a login; ``None`` for that of the environment, or one in memory.
+        encrypted: the client secret may stand beside a token, as the key; so it may with ``ENKASH_ENCRYPTED``.
     """
     # No local variable holds a value: a traceback through this frame shows names only.
     given = [name for name in CREDENTIALS if os.environ.get(name)]
     if os.environ.get(TOKEN):
-        if os.environ.get(ENCRYPTED) == "1" and given == [CLIENT_SECRET]:
+        if (encrypted or os.environ.get(ENCRYPTED) == "1") and given == [CLIENT_SECRET]:
             given = []  # it is the key of the encryption, and no login
         if given:
             raise InvalidRequest(f"both {TOKEN} and {', '.join(given)} are set: unset one kind")

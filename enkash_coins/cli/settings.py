@@ -45,6 +45,7 @@ class Host:
         rate: Requests per second at most; else no limit.
         retries: Further attempts after the first.
         login_guard: File to guard against the account lock; else ENKASH_LOGIN_GUARD, or in ~/.local/state/enkash-coins.
+        encrypted: Bodies travel encrypted, with ENKASH_CLIENT_SECRET as the key; else ENKASH_ENCRYPTED=1 says so.
         trust_env: Take the proxy from HTTPS_PROXY and NO_PROXY.
     """
 
@@ -54,6 +55,7 @@ class Host:
     rate: float | None = None
     retries: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 3
     login_guard: str | None = None
+    encrypted: bool = False
     trust_env: bool = False
 
     def address(self) -> str:
@@ -64,8 +66,8 @@ class Host:
         """A service for these options; raises ``InvalidRequest`` for one that is not acceptable."""
         return CoinEventService.connect(
             self.address(),
-            auth=auth_from_environment(self._guard()),
-            encryption=encryption_from_environment(),
+            auth=auth_from_environment(self._guard(), encrypted=self.encrypted),
+            encryption=encryption_from_environment(encrypted=self.encrypted),
             user_agent="cli",
             timeout=self.timeout,
             concurrency="auto" if self.concurrency is None else self.concurrency,

@@ -353,11 +353,20 @@ def test_other_missing_modules_are_not_blamed_on_the_extra() -> None:
     assert "ModuleNotFoundError" in without("enkash_coins.bulk").err
 
 
-def test_an_encrypted_host_is_one_variable_away(start: Start, run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sandbox's variables switch encryption on; without the extra, the line is the command that installs it."""
-    start(encrypted=True)
+def test_an_encrypted_host_is_one_word_away(start: Start, run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sandbox's variables switch encryption on, and so does an option; without the extra, the line is the command
+    that installs it. The key may stand beside a token.
+    """
+    sandbox = start(encrypted=True)
     assert json.loads(run("update WCC00001 --amount 5 --json").out)["amount"] == 5
+    monkeypatch.delenv("ENKASH_ENCRYPTED")
+    assert run("update WCC00001 --amount 6").code == 1
+    assert run("update WCC00001 --amount 6 --encrypted").code == 0
+    with_token_only(monkeypatch)
+    assert run("get WCC00001 --encrypted").err.startswith("enkash-coins: ENKASH_CLIENT_SECRET is not set: encryption")
+    monkeypatch.setenv("ENKASH_CLIENT_SECRET", sandbox.client_secret)
+    assert "HTTP 401" in run("get WCC00001 --encrypted").err
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers", None)
-    done = run("get WCC00001")
+    done = run("get WCC00001 --encrypted")
     assert (done.code, done.out) == (2, "")
     assert done.err == f"enkash-coins: {lacking('PayloadEncryption', 'encryption')}\n"
