@@ -23,6 +23,9 @@
         └─ ServerError 5xx
 
 ``maybe_applied`` is a fact about the call: ``True`` when a write may have taken effect at the server.
+
+Source: EnKash's documentation of payouts and cards for 400 to 422, 5xx and failures with HTTP 200; HTTP itself for 3xx,
+408, 425 and 429.
 """
 
 from collections.abc import Mapping

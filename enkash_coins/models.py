@@ -87,6 +87,12 @@ class CoinEventUpdate:
     """One row for ``update_many``: what to change of one configuration; fields left ``UNSET`` are not sent.
 
     Values are checked when the row is sent, not here, so that a bad row becomes an outcome.
+
+    Attributes:
+        coin_config_id: 1 to 64 letters, digits, ``_`` and ``-``, because it stands in a path.
+        amount: coins for one such event, an integer of 64 bits; ``0`` is sent.
+        configuration: ``DEFAULT``, ``CUSTOM`` or any other string; a ``CustomConfiguration`` for an object.
+        company_id: like every text, 1 to 128 characters without control characters and outer spaces.
     """
 
     coin_config_id: str

@@ -10,6 +10,7 @@ import pytest
 from enkash_coins import (
     UNSET,
     AllocationReceipt,
+    BadRequest,
     CoinAllocation,
     CoinEventConfig,
     CoinEventCreation,
@@ -190,6 +191,18 @@ def test_unwrap_without_a_result_says_so(status: OutcomeStatus) -> None:
     """There is nothing to give back: an error says which row, instead of a ``None`` that looks like a value."""
     with pytest.raises(EnkashError, match=f"row 7 is {status.value} and has no result"):
         outcome(status).unwrap()
+
+
+@pytest.mark.parametrize("status", OutcomeStatus)
+def test_an_outcome_pickles_with_all_that_is_in_it(status: OutcomeStatus) -> None:
+    """The row, the result and the error, whatever became of it: outcomes come back from other processes."""
+    custom = CustomConfiguration("x", {"since": [1]})
+    row, config = CoinEventUpdate("WCC1", configuration=custom), attrs.evolve(CONFIG, configuration=custom)
+    error = BadRequest("HTTP 400", about="update of WCC1", status=400, payload={"amount": ["?"]}, headers={"Date": "x"})
+    whole = Outcome(7, row, status, config, error, 2, late_risk=True)
+    back = pickle.loads(pickle.dumps(whole))  # noqa: S301  # our own bytes
+    assert attrs.evolve(back, error=None) == attrs.evolve(whole, error=None)
+    assert (type(back.error), str(back.error), vars(back.error)) == (BadRequest, str(error), vars(error))
 
 
 def test_bodies_headers_and_tokens_are_not_shown() -> None:

@@ -12,6 +12,7 @@ from enkash_coins import (
     CoinEventConfig,
     CoinEventService,
     CoinEventUpdate,
+    CustomConfiguration,
     PasswordGrant,
     __version__,
 )
@@ -182,6 +183,30 @@ async def test_headers_of_the_package_cannot_be_set(server: Server, name: str) -
     with pytest.raises(ValueError, match=name):
         CoinEventService.connect(server.url, auth="a-token", headers={name: "mine"})
     assert server.connections == 0
+
+
+async def test_a_user_id_of_any_kind_arrives(server: Server) -> None:
+    """A mail address stands encoded in the query, and nothing in between encodes it once more."""
+    async with CoinEventService.connect(server.url, auth="a-token") as coins:
+        await coins.balance("a.b+c@example.com")
+        await coins.balance("100% & more/?#")
+    assert [exchange.line for exchange in server.seen] == [
+        "GET /api/v0/coins/balance?userId=a.b%2Bc%40example.com HTTP/1.1",
+        "GET /api/v0/coins/balance?userId=100%25%20%26%20more%2F%3F%23 HTTP/1.1",
+    ]
+
+
+async def test_the_object_form_of_a_configuration_goes_both_ways(server: Server) -> None:
+    """The schema's form is sent as an object, and an answer that holds more keys is a success."""
+    payload = {"coinConfigId": "WCC12345", "configuration": {"CUSTOM": "GOLD", "since": 1}, "event": "E", "amount": 1}
+    answer = {"payload": payload, "response_code": 0, "response_message": "Success"}
+    server.script = always(http(200, json.dumps(answer).encode()))
+    row = CoinEventUpdate("WCC12345", configuration=CustomConfiguration("GOLD"))
+    async with CoinEventService.connect(server.url, auth="a-token", retry=ONE_TRY) as coins:
+        (outcome,) = [outcome async for outcome in coins.update_many([row])]
+    assert server.seen[0].body == b'{"configuration":{"CUSTOM":"GOLD"}}'
+    assert outcome.status == "applied"
+    assert outcome.unwrap().configuration == CustomConfiguration("GOLD", {"since": 1})
 
 
 async def test_extra_keys_and_unknown_values_survive(server: Server) -> None:
