@@ -33,9 +33,8 @@ class Bug:
 BUGS: Final = (
     Bug(
         "a new request id per retry",
-        "            request.sent_at = clock()\n        if error",
-        '            request.body = request.body.replace(b\'"requestId":"\', b\'"requestId":"x\')\n'
-        "            request.sent_at = clock()\n        if error",
+        "headers=headers, body=body, sent_at=clock()",
+        'headers=headers, body=body.replace(b\'"requestId":"\', b\'"requestId":"x\'), sent_at=clock()',
         (SIMULATION,),
     ),
     Bug(
@@ -46,14 +45,14 @@ BUGS: Final = (
     ),
     Bug(
         "a deadline read as not applied",
-        'raise TimedOut("no answer before the call\'s deadline", maybe_applied=not harmless) from None',
-        'raise TimedOut("no answer before the call\'s deadline", maybe_applied=False) from None',
+        "before the call's deadline\", maybe_applied=not was_harmless(cancelled))",
+        "before the call's deadline\", maybe_applied=False)",
         (SIMULATION,),
     ),
     Bug(
         "an error of the server read as a no",
-        "doubtful = status == 408 or not 200 <= status < 600 or kind is ServerError",
-        "doubtful = status == 408 or not 200 <= status < 600",
+        "maybe_applied=status == 408 or not 200 <= status < 600 or kind is ServerError",
+        "maybe_applied=status == 408 or not 200 <= status < 600",
         (SIMULATION,),
     ),
     Bug(
@@ -64,20 +63,20 @@ BUGS: Final = (
     ),
     Bug(
         "an allocation sent again in doubt",
-        'Request("POST", f"{_CONFIGS}/allocate-coin", _JSON, body, "allocate", replayable=replay)',
-        'Request("POST", f"{_CONFIGS}/allocate-coin", _JSON, body, "allocate", replayable=True)',
+        '"allocate", replayable=replay)',
+        '"allocate", replayable=True)',
         (SIMULATION,),
     ),
     Bug(
         "a creation sent again in doubt",
-        'Request("POST", f"{_CONFIGS}/create-coins-config", _JSON, body, "create", replayable=False)',
-        'Request("POST", f"{_CONFIGS}/create-coins-config", _JSON, body, "create", replayable=True)',
+        '"create", replayable=False)',
+        '"create", replayable=True)',
         (SIMULATION,),
     ),
     Bug(
         "per-id order dropped",
-        "return self._rows.stream(updates, self._rows.update, _id_of, concurrency)",
-        "return self._rows.stream(updates, self._rows.update, lambda _: None, concurrency)",
+        "self._client.many(updates, endpoints.update, concurrency, _id_of)",
+        "self._client.many(updates, endpoints.update, concurrency)",
         (SIMULATION,),
     ),
     Bug(
@@ -88,13 +87,13 @@ BUGS: Final = (
     ),
     Bug(
         "a success that shows other values read as applied",
-        "(item.amount is UNSET or item.amount == answered.amount)",
-        "True",
+        "if wanted.amount is not UNSET and wanted.amount != found.amount:",
+        "if False:",
         (SIMULATION,),
     ),
     Bug(
         "a cancelled write in doubt kept from the log",
-        "harmless=not doubt and was_harmless(cut_off)",
+        "harmless=not doubt and was_harmless(cancelled)",
         "harmless=not doubt",
         (SIMULATION,),
     ),
@@ -130,14 +129,14 @@ BUGS: Final = (
     ),
     Bug(
         "redirects followed",
-        "allow_redirects=False",
-        "allow_redirects=True",
+        "partial(session.request, allow_redirects=False)",
+        "partial(session.request, allow_redirects=True)",
         ("tests/wire/test_answers.py",),
     ),
     Bug(
         "False == 0 accepted",
-        "    if type(code) is not int:\n",
-        "    if not isinstance(code, int):\n",
+        "return code if is_integer(code) else None",
+        "return code if isinstance(code, int) else None",
         ("tests/core/test_answers.py",),
     ),
     Bug(
