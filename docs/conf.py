@@ -48,7 +48,6 @@ napoleon_use_rtype = False
 nitpick_ignore_regex = [
     ("py:class", r"(aiohttp|collections|opentelemetry|os|ssl)\..*"),
     ("py:class", r"enkash_coins\.service\.ConnectOptions"),
-    ("py:class", r"enkash_coins\.login_guard\.(LoginGuard|LoginHistory)"),
     ("py:class", r"enkash_coins\.models\.(Item|Result|Unset)"),
     ("py:class", r"enkash_coins\.transport\.Limits"),
 ]

@@ -3,8 +3,8 @@
 import os
 from typing import Final
 
+from enkash_coins.auth.credentials import flaw
 from enkash_coins.auth.file_guard import FileGuard
-from enkash_coins.auth.guard import LoginGuard
 from enkash_coins.auth.password_grant import PasswordGrant
 from enkash_coins.auth.tokens import StaticToken, TokenSource
 from enkash_coins.display import shown
@@ -17,7 +17,6 @@ TOKEN: Final = "ENKASH_TOKEN"  # noqa: S105  # the variable's name
 CLIENT_SECRET: Final = "ENKASH_CLIENT_SECRET"  # noqa: S105  # the variable's name
 CREDENTIALS: Final = ("ENKASH_CLIENT_ID", CLIENT_SECRET, "ENKASH_USERNAME", "ENKASH_PASSWORD")
 ENCRYPTED: Final = "ENKASH_ENCRYPTED"
-LOGIN_GUARD: Final = "ENKASH_LOGIN_GUARD"
 
 
 def encryption_from_environment(*, encrypted: bool = False) -> PayloadEncryption | None:
@@ -43,21 +42,18 @@ def base_url_from_environment() -> str:
     return os.environ[BASE_URL]
 
 
-def guard_from_environment() -> LoginGuard | None:
-    """The guard in the file that is named, if one is."""
-    path = os.environ.get(LOGIN_GUARD)
-    return FileGuard(path) if path else None
-
-
-def auth_from_environment(guard: LoginGuard | None = None, *, encrypted: bool = False) -> TokenSource:
+def auth_from_environment(guard: FileGuard | None = None, *, encrypted: bool = False) -> TokenSource:
     """A token, or the four parts of a login; raises ``InvalidRequest`` naming what is missing or too much.
 
     Args:
-        guard: of a login; ``None`` for that of the environment, or one in memory.
+        guard: of a login; ``None`` for the default one, on disk.
         encrypted: the client secret may stand beside a token, as the key; so it may with ``ENKASH_ENCRYPTED``.
     """
     # No local variable holds a value: a traceback through this frame shows names only.
     given = [name for name in CREDENTIALS if os.environ.get(name)]
+    for name in (TOKEN, *CREDENTIALS):
+        if os.environ.get(name) and (problem := flaw(os.environ[name])):
+            raise InvalidRequest(f"{name} {problem}: nothing is sent")
     if os.environ.get(TOKEN):
         if (encrypted or os.environ.get(ENCRYPTED) == "1") and given == [CLIENT_SECRET]:
             given = []  # it is the key of the encryption, and no login
@@ -69,4 +65,4 @@ def auth_from_environment(guard: LoginGuard | None = None, *, encrypted: bool = 
         raise InvalidRequest(f"neither {TOKEN} nor {', '.join(CREDENTIALS)} are set")
     if missing:
         raise InvalidRequest(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set")
-    return PasswordGrant(*(os.environ[name] for name in CREDENTIALS), guard=guard or guard_from_environment())
+    return PasswordGrant(*(os.environ[name] for name in CREDENTIALS), guard=guard)

@@ -5,6 +5,7 @@
     EnkashError                     .operation .about .attempts .maybe_applied .request_id
     ├─ InvalidRequest (ValueError)  refused here, before anything was sent
     ├─ LoginRefused                 the token endpoint said no; no further request with these credentials
+    │   └─ AccountLocked            it said that the account is locked
     ├─ LoginSuspended               .retry_at: the guard against the account lock holds further logins back
     │   └─ GuardUnusable            the guard's file cannot be used, so no login is made
     ├─ ServiceClosed
@@ -89,6 +90,10 @@ class LoginRefused(EnkashError):
     After three consecutive failed token requests EnKash locks the account, so one refusal is final until the
     credentials change.
     """
+
+
+class AccountLocked(LoginRefused):
+    """The token endpoint said that the account is locked: EnKash has to unlock it."""
 
 
 class LoginSuspended(EnkashError):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from enkash_coins.environment import ENCRYPTED, LOGIN_GUARD, TOKEN
+from enkash_coins.auth.default_guard import LOGIN_GUARD
+from enkash_coins.environment import ENCRYPTED, TOKEN
 from enkash_coins.sandbox import Sandbox
 
 

@@ -9,74 +9,75 @@ import asyncio
 import fcntl
 import hashlib
 import logging
+import math
 import os
 import secrets
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
+from weakref import WeakSet
 
-import attrs
+import msgspec
 
-from enkash_coins.api.codec import Unreadable, dumps, loads
-from enkash_coins.auth.guard import LoginHistory, LoginRecord
+from enkash_coins.auth.credentials import Credentials, fingerprint_of_account, packed
+from enkash_coins.auth.guard import History, Record
 from enkash_coins.errors import GuardUnusable
-from enkash_coins.secret import Secret
 
 T = TypeVar("T")
 _log = logging.getLogger("enkash_coins")
-_VERSION = 1
 _POLL = 0.05
 _LONG = 30.0
-# Credentials that are remembered, the latest ones.
+# Hosts of a client id and username that are remembered although nothing has failed there.
 _REMEMBERED = 16
 _LARGEST = 1 << 20
-_HISTORY = {"proven": bool, "refused": bool, "doubtful": int, "latest": float, "failed": int}
-_held: set[int] = set()
+_files: "WeakSet[_File]" = WeakSet()
 
 
 def _let_go_in_child() -> None:
-    # A child of a fork shares the open file, and would keep the lock when its parent is killed.
-    while _held:
-        os.close(_held.pop())
+    # A child of a fork shares the open files, and would keep their locks when its parent is killed.
+    for file in list(_files):
+        file.let_go()
 
 
 os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 class FileGuard:
-    """Shares the guard against the account lock between the processes of one user, through a file on a local disk.
+    """Counts failed logins for all processes that share a file on a local disk.
 
     Whoever logs in holds the file, and what it knows is on the disk before a request leaves. Credentials are recognised
-    by a slow salted hash; they cannot be read from the file. While the file cannot be used no login is made: calls end
-    with a ``LoginSuspended`` that names the file and the reason.
+    by a slow salted hash; they cannot be read from the file. While it cannot be used no login is made: calls end with a
+    ``LoginSuspended`` that names the file and the reason.
 
     Args:
-        path: of the file; one for each host. It is made when it is missing, its folder as well. It is replaced at each
-            login, so it must be a file proper, in a folder that may be written to.
+        path: of the file; it is made when it is missing, its folder as well. It is replaced at each login, so it must
+            be a file proper, in a folder that may be written to.
+
+    Raises:
+        LoginSuspended: the path begins with ``~``, and there is no home folder.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path).expanduser().absolute()
+        try:
+            self._path = Path(path).expanduser().absolute()
+        except RuntimeError:
+            raise GuardUnusable(f"the login guard {path} cannot be used: there is no home folder") from None
 
     def __repr__(self) -> str:
         return f"FileGuard({str(self._path)!r})"
 
     def now(self) -> float:
-        """Seconds on the wall clock, the only one that processes and restarts share.
-
-        A clock that is set back makes a pause longer; one that is set forward ends it early, and lets out one login for
-        each time that it is set: such a login is counted like any other.
-        """
+        """Seconds on the wall clock, the only one that processes and restarts share."""
         return time.time()
 
     @asynccontextmanager
-    async def hold(self, credentials: Secret[bytes], /) -> AsyncIterator[LoginRecord]:
-        """The record of these credentials; one login at a time, of all processes that share the file.
+    async def hold(self, credentials: Credentials, /) -> AsyncIterator[Record]:
+        """What is known of this client id and username; one login at a time, of all processes that share the file.
 
         Raises:
             GuardUnusable: the file cannot be used; the message says why.
@@ -87,105 +88,84 @@ class FileGuard:
         file = _File(self._path)
 
         async def done(work: Callable[[], T]) -> T:
-            outcome = await asyncio.wrap_future(thread.submit(file.tried, work))
-            if isinstance(outcome, GuardUnusable):
-                raise outcome
-            return outcome
+            try:
+                return await asyncio.wrap_future(thread.submit(work))
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+            raise GuardUnusable(f"the login guard {self._path} cannot be used: {reason}")
 
         try:
-            await self._locked(lambda: done(file.lock))
-            history = await done(lambda: file.read(credentials))
-            yield _FileRecord(history, lambda new: done(lambda: file.write(new)))
+            loop = asyncio.get_running_loop()
+            too_long = loop.time() + _LONG
+            # Tried again and again: a thread that waits for a lock cannot be cancelled, and holds up the exit.
+            while not await done(file.lock):
+                if loop.time() >= too_long:
+                    too_long = math.inf
+                    _log.warning("another process has held the login guard %s for %.0f s", self._path, _LONG)
+                await asyncio.sleep(_POLL)
+            own, histories = await done(lambda: file.read(credentials))
+            yield Record(own, histories, lambda: done(lambda: file.write(histories)))
         finally:
             thread.submit(file.let_go)
             thread.shutdown(wait=False)
 
-    async def _locked(self, lock: Callable[[], Awaitable[bool]]) -> None:
-        loop = asyncio.get_running_loop()
-        began, told = loop.time(), False
-        # Tried again and again, and not waited for: a thread that waits cannot be cancelled, and holds up the exit.
-        while not await lock():
-            if not told and loop.time() - began >= _LONG:
-                told = True
-                _log.warning("another process has held the login guard %s for %.0f s: still waiting", self._path, _LONG)
-            await asyncio.sleep(_POLL)
 
+class _Content(msgspec.Struct, forbid_unknown_fields=True):
+    """What stands in the file: histories by the fingerprint of client id and username, and by host."""
 
-@attrs.define(eq=False)
-class _FileRecord:
-    history: LoginHistory
-    _write: Callable[[LoginHistory], Awaitable[None]]
-
-    async def save(self, history: LoginHistory, /) -> None:
-        await self._write(history)
-        self.history = history
+    version: Literal[1]
+    salt: str
+    accounts: dict[str, dict[str, History]]
 
 
 class _File:
-    """One hold on the file; all of it happens in the hold's own thread."""
+    """One hold on the file; all of it happens in the hold's own thread, and raises ``OSError``."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._fd: int | None = None
-        self._salt = ""
-        self._histories: dict[str, LoginHistory] = {}
-        self._key = ""
-
-    def tried(self, work: Callable[[], T]) -> T | GuardUnusable:
-        try:
-            return work()
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-        except Unreadable as error:
-            reason = str(error)
-        return GuardUnusable(f"no login, because its guard {self._path} cannot be used: {reason}")
+        self._fds: list[int] = []
+        self._content = _Content(1, "", {})
+        self._who = ""
+        _files.add(self)
 
     def lock(self) -> bool:
+        self.let_go()
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = _opened(self._path, os.O_RDWR)
+        fd = self._opened(self._path, os.O_RDWR)
+        _check(os.fstat(fd))
         try:
-            _check(os.fstat(fd))
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever held it until now has replaced the file: then this is the lock of a file that is gone.
-            if os.path.samestat(os.fstat(fd), self._path.stat()):
-                self._fd = fd
+            return os.path.samestat(os.fstat(fd), self._path.stat())
         except (BlockingIOError, FileNotFoundError):
-            pass
-        finally:
-            if self._fd is None:
-                _close(fd)
-        return self._fd is not None
+            return False
 
-    def read(self, credentials: Secret[bytes]) -> LoginHistory:
-        assert self._fd is not None  # noqa: S101  # it was locked
-        with open(self._fd, "rb", closefd=False) as file:  # it is open already
+    def read(self, credentials: Credentials) -> tuple[str, dict[str, History]]:
+        with open(self._fds[0], "rb", closefd=False) as file:  # it is open already
             body = file.read(_LARGEST)
         # An empty file was made just now, or emptied by hand.
-        self._salt, self._histories = _parsed(body) if body else (secrets.token_hex(16), {})
-        self._key = _fingerprint(credentials, self._salt)
-        return self._histories.get(self._key, LoginHistory())
+        self._content = _parsed(body) if body else _Content(1, secrets.token_hex(16), {})
+        salt = self._content.salt.encode()
+        self._who = fingerprint_of_account(credentials, salt)
+        return _slowly_hashed(credentials, salt), self._content.accounts.get(self._who, {})
 
-    def write(self, history: LoginHistory) -> None:
-        self._histories.pop(self._key, None)
-        self._histories[self._key] = history  # the latest stands last
-        latest = list(self._histories.items())[-_REMEMBERED:]
-        logins = {key: attrs.asdict(kept) for key, kept in latest}
+    def write(self, histories: dict[str, History]) -> None:
+        fine = [host for host, history in histories.items() if not history.failures and not history.refused]
+        for host in fine[:-_REMEMBERED]:
+            del histories[host]
+        self._content.accounts[self._who] = histories
         new = self._path.with_name(f"{self._path.name}.new")
         new.unlink(missing_ok=True)  # left by a process that was killed
-        fd = _opened(new, os.O_WRONLY | os.O_EXCL)
+        fd = self._opened(new, os.O_WRONLY | os.O_EXCL)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ours before anybody can find it
             with open(fd, "wb", closefd=False) as file:  # it is open already
-                file.write(dumps({"version": _VERSION, "salt": self._salt, "logins": logins}))
+                file.write(msgspec.json.encode(self._content))
             os.fsync(fd)
             new.replace(self._path)
-        except BaseException:
-            _close(fd)
-            with suppress(OSError):
-                new.unlink()
+        except OSError:
+            new.unlink(missing_ok=True)
             raise
-        self.let_go()
-        self._fd = fd
         folder = os.open(self._path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # the file's name is on the disk, too
@@ -193,48 +173,33 @@ class _File:
             os.close(folder)
 
     def let_go(self) -> None:
-        if self._fd is not None:
-            _close(self._fd)
-            self._fd = None
+        while self._fds:
+            os.close(self._fds.pop())
 
-
-def _opened(path: Path, flags: int) -> int:
-    fd = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    _held.add(fd)
-    return fd
-
-
-def _close(fd: int) -> None:
-    if fd in _held:  # else it was closed in the child of a fork, and the number may be another file's
-        _held.remove(fd)
-        os.close(fd)
+    def _opened(self, path: Path, flags: int) -> int:
+        fd = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._fds.append(fd)
+        return fd
 
 
 def _check(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise Unreadable("it is not a file")
+        raise OSError("it is not a file")
     if found.st_uid != os.geteuid():
-        raise Unreadable("it belongs to another user")
+        raise OSError("it belongs to another user")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise Unreadable("others can write to it (chmod 600 mends that)")
+        raise OSError("others can write to it (chmod 600 mends that)")
 
 
-def _parsed(body: bytes) -> tuple[str, dict[str, LoginHistory]]:
-    match loads(body):
-        case {"version": int(version)} if version > _VERSION:
-            raise Unreadable("it was written by a later version of this package")
-        case {"version": 1, "salt": str(salt), "logins": dict(logins)}:
-            return salt, {key: _history(fields) for key, fields in logins.items()}
-    raise Unreadable("it holds something else")
+def _parsed(body: bytes) -> _Content:
+    try:
+        return msgspec.json.decode(body, type=_Content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass  # what it holds is nobody's business
+    raise OSError("it is damaged, or was written by another version of this package")
 
 
-def _history(fields: object) -> LoginHistory:
-    if isinstance(fields, dict) and {name: type(value) for name, value in fields.items()} == _HISTORY:
-        return LoginHistory(**fields)
-    raise Unreadable("it holds something else")
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _fingerprint(credentials: Secret[bytes], salt: str) -> str:
+@lru_cache(maxsize=16)
+def _slowly_hashed(credentials: Credentials, salt: bytes) -> str:
     # Slow, so that guessing a password from a stolen file is, too: 16 MiB and about 50 ms for each try.
-    return hashlib.scrypt(credentials.reveal(), salt=salt.encode(), n=2**14, r=8, p=1).hex()
+    return hashlib.scrypt(packed(credentials.reveal()), salt=salt, n=2**14, r=8, p=1, dklen=16).hex()

@@ -1,160 +1,162 @@
-"""The guard against the account lock: three consecutive failed token requests lock an EnKash account.
+"""The guard against the account lock: three token requests that fail in a row lock an EnKash account.
 
-The rules are pure functions of a ``LoginHistory``; a ``LoginGuard`` is a place where histories are kept::
+EnKash counts by account, whatever the password, and so does the guard; an account is a client id and a username on one
+host. The rules are pure functions of a ``History``; a guard is a place where histories are kept::
 
-            admit()                         settle(…)
-    history ───────▶ charged history, saved ─────────▶ history, saved
-       │             (before the request leaves)
-       └▶ LoginRefused or LoginSuspended ◀── lift(), when a person has looked
-
-A charge counts as a doubtful failure until it is settled, so that a crash in between errs on the safe side.
+    history ──▶ obstacle()? ──▶ begin(): one failure more, ──▶ the request ──▶ end(): how it ended
+                                saved before
 """
 
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from enum import Enum, auto
-from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import attrs
 
-from enkash_coins.errors import LoginRefused, LoginSuspended
-from enkash_coins.secret import Secret
+from enkash_coins.auth.credentials import Credentials, fingerprint_of_account, packed
+from enkash_coins.errors import AccountLocked, ApiError, EnkashError, LoginRefused, LoginSuspended, RateLimited
 
-_DOUBTFUL_LOGINS = 2
+_ALLOWED = 2  # failures in a row; a third may lock the account
 _PAUSE = 60.0
 
 
-class LoginResult(Enum):
-    """How a login ended, as far as the account lock is concerned."""
-
-    ACCEPTED = auto()
-    REFUSED = auto()
-    DOUBTFUL = auto()  # it left, and no clear answer came: timeout, disconnect, 5xx, unreadable answer
-    NOT_COUNTED = auto()  # it never left, or was answered 429
-
-
 @attrs.frozen
-class LoginHistory:
-    """What is known of one set of credentials.
+class History:
+    """What is known of the logins to one account. Credentials are known by their fingerprints.
 
     Attributes:
-        proven: they have worked before.
-        refused: the token endpoint said no to them.
-        doubtful: logins since the last success of which none is known to have worked, as far as they hold others back.
-        latest: when the latest login began, in the guard's own seconds.
-        failed: the same for the account lock, which a person's ``lift`` does not open: failures in a row.
+        failures: logins since the last success that were refused or have no clear answer.
+        unproven: how many of them were made with credentials that never worked.
+        unclear_at: when the latest login without a clear answer began, in the guard's own seconds.
+        worked: credentials that have worked.
+        refused: credentials that were refused, and have not worked since.
+        let_out: credentials that get one more login because a person says so.
     """
 
-    proven: bool = False
-    refused: bool = False
-    doubtful: int = 0
-    latest: float = 0.0
-    failed: int = 0
+    failures: int = 0
+    unproven: int = 0
+    unclear_at: float | None = None
+    worked: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    let_out: tuple[str, ...] = ()
 
 
-def admit(history: LoginHistory, now: float) -> LoginHistory:
-    """The history charged with one more login.
+def obstacle(history: History, credentials: str, now: float) -> LoginRefused | LoginSuspended | None:
+    """What keeps a login from going out; a suspension that needs no person says when it ends."""
+    if credentials in history.let_out:
+        return None
+    if credentials in history.refused:
+        return LoginRefused("these credentials were refused before: nothing is sent until they change")
+    failed = f"{history.failures} logins to this account failed or had no clear answer"
+    if credentials in history.worked:
+        age = _PAUSE if history.unclear_at is None else now - history.unclear_at
+        # A clock that was set back ends the pause: that is one login early, and a pause without an end would be worse.
+        if history.failures < _ALLOWED or not 0 <= age < _PAUSE:
+            return None
+        retry_at = datetime.now(UTC) + timedelta(seconds=_PAUSE - age)
+        return LoginSuspended(f"{failed}: the next may go out at {retry_at:%H:%M:%S} UTC", retry_at=retry_at)
+    if history.failures >= _ALLOWED:
+        why = f"{failed}, and a third may lock it"
+    elif history.worked and history.unproven:
+        why = "a login with other credentials than those that work for this account has failed"
+    else:
+        return None
+    return LoginSuspended(f"{why}: nothing is sent until somebody has looked")
 
-    Never-proven credentials get two doubtful logins in all; proven ones get one more a minute after the latest, and
-    so on.
 
-    Raises:
-        LoginRefused: the credentials were refused before.
-        LoginSuspended: too many doubtful logins; ``retry_at`` says when the next may be tried.
+def begin(history: History, credentials: str, now: float) -> History:
+    """The history with one more login under way: a failure without a clear answer, until it is told how it ended."""
+    return attrs.evolve(
+        history,
+        failures=history.failures + 1,
+        unproven=history.unproven + (credentials not in history.worked),
+        unclear_at=now,
+        let_out=_without(history.let_out, credentials),
+    )
+
+
+def end(before: History, begun: History, credentials: str, error: EnkashError | None) -> History:
+    """The history after a login that ended with this error, or with a token.
+
+    Args:
+        before: as it was before ``begin``.
+        begun: as ``begin`` made it.
     """
-    if history.refused:
-        raise LoginRefused("these credentials were refused before: nothing is sent until they change")
-    if history.doubtful >= _DOUBTFUL_LOGINS:
-        if not history.proven:
-            raise LoginSuspended(
-                f"{history.doubtful} logins without a clear answer, with credentials that never worked:"
-                " no further one, because a third failure would lock the account"
-            )
-        wait = history.latest + _PAUSE - now
-        if wait > 0:
-            retry_at = datetime.now(UTC) + timedelta(seconds=wait)
-            raise LoginSuspended(
-                f"{history.doubtful} logins without a clear answer: the next may be tried at {retry_at:%H:%M:%S} UTC",
-                retry_at=retry_at,
-            )
-    return attrs.evolve(history, doubtful=history.doubtful + 1, latest=now, failed=history.failed + 1)
+    others_refused = _without(begun.refused, credentials)
+    if error is None:
+        worked = (*_without(begun.worked, credentials), credentials)
+        return History(worked=worked, refused=others_refused, let_out=begun.let_out)
+    if isinstance(error, LoginRefused):
+        return attrs.evolve(
+            begun,
+            failures=max(begun.failures, _ALLOWED + 1) if isinstance(error, AccountLocked) else begun.failures,
+            unclear_at=before.unclear_at,
+            refused=(*others_refused, credentials),
+        )
+    answered = isinstance(error, ApiError)  # by something else than a token or a no: that is not clear
+    return begun if (answered or error.maybe_applied) and not isinstance(error, RateLimited) else before
 
 
-def settle(before: LoginHistory, charged: LoginHistory, result: LoginResult) -> LoginHistory:
-    """The history after a login: ``before`` and ``charged`` are those before and after ``admit``."""
-    match result:
-        case LoginResult.ACCEPTED:
-            return LoginHistory(proven=True)
-        case LoginResult.REFUSED:
-            return attrs.evolve(charged, refused=True)
-        case LoginResult.DOUBTFUL:
-            return charged
-        case LoginResult.NOT_COUNTED:
-            return before
+def _without(known: tuple[str, ...], credentials: str) -> tuple[str, ...]:
+    return tuple(each for each in known if each != credentials)
 
 
-def lift(history: LoginHistory) -> LoginHistory:
-    """The history after a person has looked, and wants the next login to go out.
+def let_out(history: History, credentials: str, now: float) -> History:
+    """The history after a person has looked: one login with these credentials goes out, whatever is known of them.
 
-    It lets one login out, and not two: the account lock still counts the failures before, and the loop that sends
-    again would follow a doubtful login with another by itself.
+    One and not two: the loop that sends again would follow a login without a clear answer by another one, and EnKash
+    still counts all that failed before.
     """
-    return attrs.evolve(history, refused=False, doubtful=min(history.doubtful, _DOUBTFUL_LOGINS - 1))
-
-
-class LoginRecord(Protocol):
-    """One set of credentials' history, held by one login."""
-
-    history: LoginHistory
-
-    async def save(self, history: LoginHistory, /) -> None:
-        """Keep this history; when it returns, it is as durable as the guard makes it."""
-        ...
-
-
-class LoginGuard(Protocol):
-    """Where login histories are kept."""
-
-    def now(self) -> float:
-        """Seconds on a clock that all who share this guard agree on."""
-        ...
-
-    def hold(self, credentials: Secret[bytes], /) -> AbstractAsyncContextManager[LoginRecord]:
-        """The record of these credentials, held by nobody else until the context ends."""
-        ...
+    if obstacle(history, credentials, now) is None:
+        return history
+    return attrs.evolve(history, let_out=(*history.let_out, credentials))
 
 
 @attrs.define(eq=False)
-class _MemoryRecord:
-    history: LoginHistory
-    _histories: dict[bytes, LoginHistory]
-    _key: bytes
+class Record:
+    """What a guard knows of one client id and username, while it is held.
 
-    async def save(self, history: LoginHistory, /) -> None:
-        self._histories[self._key] = self.history = history
+    Attributes:
+        credentials: the fingerprint of those with which it is held.
+        histories: by host; the latest stands last.
+        keep: makes the histories as durable as the guard can.
+    """
+
+    credentials: str
+    histories: dict[str, History]
+    keep: Callable[[], Awaitable[None]]
+
+    async def save(self, host: str, history: History) -> None:
+        """Keep this history of this host."""
+        self.histories.pop(host, None)
+        self.histories[host] = history
+        await self.keep()
 
 
 class MemoryGuard:
-    """Keeps login histories in this process; may be shared by several ``PasswordGrant``."""
+    """Counts failed logins in this process; may be shared by several ``PasswordGrant``."""
 
     def __init__(self) -> None:
-        self._histories: dict[bytes, LoginHistory] = {}
+        self._histories: dict[str, dict[str, History]] = {}
         self._salt = secrets.token_bytes(16)
-        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bytes, asyncio.Lock]] = WeakKeyDictionary()
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
 
     def now(self) -> float:
         """Seconds on the running loop's clock."""
         return asyncio.get_running_loop().time()
 
     @asynccontextmanager
-    async def hold(self, credentials: Secret[bytes], /) -> AsyncIterator[LoginRecord]:
-        """The record of these credentials; one login of them at a time in each event loop."""
-        key = hashlib.blake2b(credentials.reveal(), key=self._salt).digest()
-        lock = self._locks.setdefault(asyncio.get_running_loop(), {}).setdefault(key, asyncio.Lock())
-        async with lock:
-            yield _MemoryRecord(self._histories.get(key, LoginHistory()), self._histories, key)
+    async def hold(self, credentials: Credentials, /) -> AsyncIterator[Record]:
+        """What is known of this client id and username; one login at a time in each event loop."""
+        who = fingerprint_of_account(credentials, self._salt)
+        own = hashlib.blake2b(packed(credentials.reveal()), key=self._salt).hexdigest()
+        async with self._locks.setdefault(asyncio.get_running_loop(), {}).setdefault(who, asyncio.Lock()):
+            yield Record(own, self._histories.setdefault(who, {}), _nothing)
+
+
+async def _nothing() -> None:
+    """Memory is as durable as it is."""

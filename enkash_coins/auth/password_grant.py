@@ -3,24 +3,23 @@
 import asyncio
 import copy
 import logging
-import re
 from base64 import b64encode
-from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from enkash_coins.api.redaction import blacked_out
-from enkash_coins.auth.guard import LoginGuard, LoginHistory, LoginResult, MemoryGuard, admit, lift, settle
-from enkash_coins.auth.token_answers import login_result, read_token
-from enkash_coins.auth.tokens import Token, life_of, margin_of, same_age
-from enkash_coins.errors import EnkashError, InvalidRequest
+from enkash_coins.auth.credentials import NAMES, Credentials, flaw
+from enkash_coins.auth.default_guard import DefaultGuard, default_guard
+from enkash_coins.auth.file_guard import FileGuard
+from enkash_coins.auth.guard import History, MemoryGuard, begin, end, let_out, obstacle
+from enkash_coins.auth.token_answers import read_token
+from enkash_coins.auth.tokens import Token, usable_for
+from enkash_coins.errors import EnkashError, InvalidRequest, LoginRefused
 from enkash_coins.secret import Secret
 from enkash_coins.transport import Request, Response, Transport
 
 _log = logging.getLogger("enkash_coins")
 # A token that is refused sooner was revoked; that says nothing about how long tokens live.
 _SHORTEST_LESSON = 30.0
-# What a byte that is no UTF-8 becomes when it comes from the environment.
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class PasswordGrant:
@@ -28,22 +27,36 @@ class PasswordGrant:
 
     Args:
         client_id, client_secret, username, password: as EnKash handed them out. One grant serves one host.
-        guard: where the history of logins is kept; ``None``: in memory, for this grant alone. A ``FileGuard`` shares it
-            between processes, and remembers it when they have ended.
+        guard: counts failed logins. ``None``: on disk, for all processes of this user (in
+            ``$XDG_STATE_HOME/enkash-coins``, else ``~/.local/state/enkash-coins``, or in the file that
+            ``ENKASH_LOGIN_GUARD`` names); where that cannot be used, in memory, with a warning in the log.
+
+    Raises:
+        InvalidRequest: one of the four is empty, not a text, or begins or ends with a blank; the message names it.
 
     Source: Basic header of ``clientId:clientSecret``, form body ``username``, ``password``, ``grant_type``,
     ``clientId``; three consecutive failures lock the account.
     """
 
     def __init__(
-        self, client_id: str, client_secret: str, username: str, password: str, *, guard: LoginGuard | None = None
+        self,
+        client_id: str,
+        client_secret: str,
+        username: str,
+        password: str,
+        *,
+        guard: FileGuard | MemoryGuard | None = None,
     ) -> None:
-        self._credentials: Final = Secret((client_id, client_secret, username, password))
-        self._guard = MemoryGuard() if guard is None else guard
-        self._fingerprint: Secret[bytes] | None = None  # made once: guards know it again by its identity
+        self._credentials: Credentials = Secret((client_id, client_secret, username, password))
+        del client_id, client_secret, username, password  # a traceback shows the arguments of its frames
+        problems = zip(NAMES, map(flaw, self._credentials.reveal()), strict=True)
+        if said := ", ".join(f"{name} {problem}" for name, problem in problems if problem):
+            raise InvalidRequest(f"auth: {said}: nothing is sent")
+        self._guard: FileGuard | MemoryGuard | DefaultGuard = default_guard() if guard is None else guard
+        self._host: str | None = None  # of the latest login
         self._token: Token | None = None
         self._fetched_at = 0.0
-        self._refused_age: float | None = None  # once is an incident: somebody has revoked that token
+        self._refused_age = 0.0
         self._learned_life: float | None = None
         self._login: asyncio.Task[Token | EnkashError] | None = None
 
@@ -51,7 +64,6 @@ class PasswordGrant:
         """The current token; the first of many waiters starts the one login that all of them wait for.
 
         Raises:
-            InvalidRequest: a credential is empty or not a string.
             LoginRefused, LoginSuspended: no login is tried.
             TransportError, ApiError, MalformedResponse: the login failed without a clear answer.
         """
@@ -70,77 +82,81 @@ class PasswordGrant:
         return outcome
 
     def refused(self, token: Token, /) -> None:
-        """The API said 401 to this token: the next call logs in again. Two at about one age tell a token's life."""
+        """The API said 401 to this token: the next call logs in again.
+
+        Two refusals at about the same age, within a fifth, teach how long tokens live; one is an incident.
+        """
         if token is not self._token:
             return
         self._token = None
-        age = asyncio.get_running_loop().time() - self._fetched_at
-        if age < _SHORTEST_LESSON:
-            return
-        if self._refused_age is not None and same_age(age, self._refused_age):
-            self._learned_life = min(age, self._refused_age)
-        self._refused_age = age
+        before, age = self._refused_age, asyncio.get_running_loop().time() - self._fetched_at
+        if age >= _SHORTEST_LESSON:
+            self._refused_age = age
+            if abs(age - before) <= max(age, before) / 5:
+                self._learned_life = min(age, before)
 
-    async def history(self) -> LoginHistory:
-        """What the guard knows of these credentials; nothing is sent.
+    async def failures(self) -> int:
+        """How many logins to this account failed in a row, or have no clear answer; nothing is sent.
 
-        Raises:
-            InvalidRequest: a credential is empty or not a string.
-            LoginSuspended: the guard's file cannot be used.
+        It counts for the host of the latest login or reset; before the first, it is the most of any host.
         """
-        async with self._guard.hold(self._fingerprinted()) as record:
-            return record.history
+        async with self._guard.hold(self._credentials) as record:
+            known = record.histories.items()
+            return max((history.failures for host, history in known if self._host in (None, host)), default=0)
 
-    async def reset(self) -> LoginHistory:
-        """Let the next login out although earlier ones failed; nothing is sent.
+    async def reset(self, base_url: str | None = None) -> int:
+        """Let one login with these credentials out, whatever has failed before; nothing is sent.
 
-        Returns the history as it is now. EnKash goes on counting: with ``failed`` at 2, one more locks the account.
+        Returns how many failed in a row: EnKash goes on counting, and with 2 one more locks the account.
 
-        Raises:
-            InvalidRequest: a credential is empty or not a string.
-            LoginSuspended: the guard's file cannot be used.
+        Args:
+            base_url: of the host; ``None`` for that of the latest login, and before the first for all hosts.
         """
-        async with self._guard.hold(self._fingerprinted()) as record:
-            lifted = lift(record.history)
-            if lifted != record.history:
-                await record.save(lifted)
-            return lifted
+        if base_url is not None:
+            self._host = _host(base_url)
+        async with self._guard.hold(self._credentials) as record:
+            for host, history in list(record.histories.items()):
+                if self._host in (None, host):
+                    await record.save(host, let_out(history, record.credentials, self._guard.now()))
+        return await self.failures()
 
     async def _log_in(self, send: Transport) -> Token | EnkashError:
+        host = self._host = _host(getattr(send, "base_url", ""))
         try:
-            async with self._guard.hold(self._fingerprinted()) as record:
-                before: LoginHistory = record.history
-                charged = admit(before, self._guard.now())
-                request = self._request()
-                await record.save(charged)
-                outcome = await self._exchange(send, request)
-                result = LoginResult.ACCEPTED if isinstance(outcome, Token) else login_result(outcome)
+            async with self._guard.hold(self._credentials) as record:
+                before = record.histories.get(host, History())
+                now = self._guard.now()
+                if held_back := obstacle(before, record.credentials, now):
+                    return held_back
+                begun = begin(before, record.credentials, now)
+                await record.save(host, begun)
+                outcome = await self._exchange(send)
+                error = outcome if isinstance(outcome, EnkashError) else None
                 try:
-                    await record.save(settle(before, charged, result))
-                except EnkashError as error:
-                    # The answer is worth more than its record. The charge stays, which counts as a doubtful login.
-                    _log.warning("the end of a login is not recorded: %s", error)
-                if result is LoginResult.REFUSED:
-                    _log.warning("%s: no further login with these credentials", outcome)
+                    await record.save(host, end(before, begun, record.credentials, error))
+                except EnkashError as failure:
+                    # The answer is worth more than its record. What stays is a login without a clear answer.
+                    _log.warning("the end of a login is not recorded: %s", failure)
+                if isinstance(error, LoginRefused):
+                    _log.warning("%s: no further login with these credentials", error)
         except EnkashError as error:
-            outcome = error
+            return error
         if isinstance(outcome, Token):
             self._token = outcome
         return outcome
 
-    async def _exchange(self, send: Transport, request: Request) -> Token | EnkashError:
+    async def _exchange(self, send: Transport) -> Token | EnkashError:
         try:
-            response = await send.send(request)
+            response = await send.send(self._request())
         except EnkashError as error:
             return error
         try:
             value, claimed = read_token(response)
         except EnkashError as error:
             return self._without_credentials(response, error)
-        life = life_of(claimed, self._learned_life)
         # Counted from the answer, because the request may have waited for its turn; the margin covers the way back.
-        now = self._fetched_at = asyncio.get_running_loop().time()
-        return Token(value, now + life - margin_of(life))
+        self._fetched_at = asyncio.get_running_loop().time()
+        return Token(value, self._fetched_at + usable_for(claimed, self._learned_life))
 
     def _without_credentials(self, response: Response, error: EnkashError) -> EnkashError:
         """The same error, read again from an answer that quotes none of the credentials."""
@@ -149,19 +165,6 @@ class PasswordGrant:
         except EnkashError as clean:
             return clean
         return error
-
-    def _fingerprinted(self) -> Secret[bytes]:
-        if self._fingerprint is not None:
-            return self._fingerprint
-        credentials = self._credentials.reveal()
-        names = ("client_id", "client_secret", "username", "password")
-        for name, value in zip(names, credentials, strict=True):
-            if not isinstance(value, str) or not value or _SURROGATE.search(value):
-                raise InvalidRequest(f"auth: {name} is empty or not a text")
-        # Length-prefixed, so that no two sets of credentials look alike.
-        fingerprint = Secret(b"".join(len(part := value.encode()).to_bytes(4) + part for value in credentials))
-        self._fingerprint = fingerprint
-        return fingerprint
 
     def _basic(self) -> str:
         client_id, client_secret, _, _ = self._credentials.reveal()
@@ -177,3 +180,13 @@ class PasswordGrant:
         form = {"username": username, "password": password, "grant_type": "password", "clientId": client_id}
         headers = {"Authorization": f"Basic {self._basic()}", "Content-Type": "application/x-www-form-urlencoded"}
         return Request("POST", "/oauth/token", headers, urlencode(form).encode(), "token", replayable=False)
+
+
+def _host(base_url: object) -> str:
+    """The host of a URL, with its port; empty if there is none."""
+    try:
+        parts = urlsplit(str(base_url))
+        port = parts.port or (80 if parts.scheme == "http" else 443)
+    except ValueError:
+        return ""
+    return f"{parts.hostname.rstrip('.')}:{port}" if parts.hostname else ""

@@ -1,16 +1,18 @@
 """What the token endpoint answered: a token, a definite no, or nothing clear."""
 
+import re
 from contextlib import suppress
 
 from enkash_coins.api.answers import api_error, malformed
 from enkash_coins.api.codec import Unreadable, loads
 from enkash_coins.api.reasons import reason_in
-from enkash_coins.auth.guard import LoginResult
 from enkash_coins.auth.tokens import fits_header
-from enkash_coins.errors import ApiError, EnkashError, LoginRefused, RateLimited
+from enkash_coins.errors import AccountLocked, LoginRefused
 from enkash_coins.transport import Response
 
 _WHO = "token: "
+# Not "will be locked", "is not locked" or "blocked".
+_LOCKED = re.compile(r"(?<!\bbe )(?<!\bnot )(?<!\bget )(?<!un)(?<!b)locked", re.IGNORECASE)
 
 
 def read_token(response: Response) -> tuple[str, object]:
@@ -22,7 +24,7 @@ def read_token(response: Response) -> tuple[str, object]:
     """
     status = response.status
     if 400 <= status < 500 and status not in (407, 408, 425, 429):  # 407 is a proxy's, whatever it says of passwords
-        raise LoginRefused(f"the token endpoint refused the login: HTTP {status}{_said(response.body)}")
+        raise _refusal(response)
     if not 200 <= status < 300:
         raise api_error(response, who=_WHO)
     reason, answer = "is not an object", None
@@ -37,23 +39,15 @@ def read_token(response: Response) -> tuple[str, object]:
         return value, answer.get("expires_in", answer.get("expiresIn"))
     code = answer.get("response_code", answer.get("code", 0))
     if "error" in answer or (type(code) is int and code != 0):
-        raise LoginRefused(f"the token endpoint refused the login{_said(response.body)}")
+        raise _refusal(response)
     raise malformed(response, "has no access_token", who=_WHO)
 
 
-def _said(body: bytes) -> str:
-    """What the token endpoint gave as the reason."""
+def _refusal(response: Response) -> LoginRefused:
+    said = f"HTTP {response.status}"
     with suppress(Unreadable):
-        if reason := reason_in(loads(body)):
-            return f": {reason}"
-    return ""
-
-
-def login_result(error: EnkashError) -> LoginResult:
-    """What a login that ended with this error means for the account lock."""
-    if isinstance(error, LoginRefused):
-        return LoginResult.REFUSED
-    if isinstance(error, RateLimited):
-        return LoginResult.NOT_COUNTED
-    # A redirect or a strange status is an answer, but not a clear one.
-    return LoginResult.DOUBTFUL if error.maybe_applied or isinstance(error, ApiError) else LoginResult.NOT_COUNTED
+        if reason := reason_in(loads(response.body)):
+            said += f": {reason}"
+    if response.status == 423 or _LOCKED.search(said):
+        return AccountLocked(f"the account is locked: {said}: ask EnKash to unlock it")
+    return LoginRefused(f"the token endpoint refused the login: {said}")

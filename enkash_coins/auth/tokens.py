@@ -5,6 +5,7 @@ from typing import Protocol, cast
 
 import attrs
 
+from enkash_coins.auth.credentials import flaw
 from enkash_coins.errors import InvalidRequest
 from enkash_coins.secret import Secret
 from enkash_coins.transport import Transport
@@ -51,8 +52,10 @@ class StaticToken:
     """A token that somebody else looks after; its 401 is final."""
 
     def __init__(self, value: Secret[str]) -> None:
-        if not isinstance(value.reveal(), str) or not fits_header(value.reveal()):
-            raise InvalidRequest("auth: the token is empty or has characters that cannot stand in a header")
+        if problem := flaw(value.reveal()):
+            raise InvalidRequest(f"auth: the token {problem}: nothing is sent")
+        if not fits_header(value.reveal()):
+            raise InvalidRequest("auth: the token has characters that cannot stand in a header")
         self._token = Token(value.reveal())
 
     async def token(self, send: Transport, /) -> Token:  # noqa: ARG002  # the protocol's; nothing is fetched
@@ -74,13 +77,13 @@ def token_source(auth: object) -> TokenSource:
 
 @attrs.frozen
 class Standing:
-    """How the API has lately received a source's tokens; all times are seconds on one clock.
+    """How the API has lately received a source's tokens.
 
     Attributes:
         accepted: the latest token, if the API has taken it.
         refused: the latest token, if the API has refused it; many calls may be told so at once.
         in_a_row: fresh tokens refused since the API last took one.
-        held_until: when ``refused`` may be answered with another login.
+        held_until: when ``refused`` may be answered with another login, in seconds on the caller's clock.
     """
 
     accepted: Token | None = None
@@ -95,8 +98,8 @@ class Standing:
     def refuse(self, token: Token, now: float) -> "Standing":
         """The API said 401 to this token, which is the one in use.
 
-        The first fresh token that is refused is worth another login. From the second on there is a pause: an API that
-        refuses whatever we have would else be asked for a token by every call.
+        The first fresh token that is refused is worth another login; after the second and each further one there is a
+        pause, because every call would make one.
         """
         if token == self.refused:
             return self
@@ -109,8 +112,8 @@ class Standing:
         return token == self.refused and now < self.held_until
 
 
-def life_of(claimed: object, learned: float | None) -> float:
-    """Seconds that a token may be taken to live.
+def usable_for(claimed: object, learned: float | None) -> float:
+    """Seconds for which a token is used: its life, less a tenth, at most 30 seconds.
 
     Args:
         claimed: the answer's ``expires_in``; missing or absurd counts as 300 s. The documents show 86399, and say 5
@@ -122,14 +125,5 @@ def life_of(claimed: object, learned: float | None) -> float:
     life = _UNSTATED_LIFE
     if isinstance(claimed, (int, float)) and claimed is not True and 0 < claimed <= _LONGEST_LIFE:
         life = float(claimed)
-    return life if learned is None else min(life, learned)
-
-
-def same_age(one: float, other: float) -> bool:
-    """Whether two tokens were refused at about the same age: they are refused by the next call, not at their end."""
-    return abs(one - other) <= max(one, other) / 5
-
-
-def margin_of(life: float) -> float:
-    """Seconds before its end at which a token is no longer used: a tenth, at most 30."""
-    return min(30.0, life / 10)
+    life = life if learned is None else min(life, learned)
+    return life - min(30.0, life / 10)

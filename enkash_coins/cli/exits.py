@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from enkash_coins.bulk.work import OF_THE_HOST
 from enkash_coins.errors import (
+    AccountLocked,
     Conflict,
     EnkashError,
     Forbidden,
@@ -80,6 +81,8 @@ def _advice(error: EnkashError) -> str:
     match error:
         case GuardUnusable():
             return "--login-guard or ENKASH_LOGIN_GUARD can name another file"
+        case AccountLocked():
+            return f"Then, to log in again: {_RESET}"
         case LoginRefused():
             return (
                 "Check the ENKASH_* credentials first: three refused logins in a row lock the account. Once corrected"

@@ -7,7 +7,8 @@ from enkash_coins.auth.password_grant import PasswordGrant
 from enkash_coins.cli.exits import Exit, code_of, explained, say
 from enkash_coins.cli.operations import facts, show
 from enkash_coins.cli.settings import DEFAULTS, Host, Json
-from enkash_coins.errors import EnkashError
+from enkash_coins.errors import AccountLocked, EnkashError
+from enkash_coins.transports.settings import checked_base_url
 
 
 async def login(*, reset: bool = False, json: Json = False, host: Host = DEFAULTS) -> int:
@@ -21,7 +22,7 @@ async def login(*, reset: bool = False, json: Json = False, host: Host = DEFAULT
     """
     grant = host.grant()
     if reset:
-        failed = (await grant.reset()).failed
+        failed = await grant.reset(checked_base_url(host.address()))
         say(f"nothing was sent; one more login is allowed. {_standing(failed)}")
         if json:
             print(json_text.dumps({"login": "reset", "failed": failed}))
@@ -45,8 +46,9 @@ def _duration(seconds: float) -> str:
 async def _told(error: EnkashError, grant: PasswordGrant, *, json: bool) -> int:
     failed = None
     with suppress(EnkashError):  # then there is no guard, or nothing to be guarded
-        failed = (await grant.history()).failed
-    say(explained(error) + (f". {_standing(failed)}" if failed else ""))
+        failed = await grant.failures()
+    standing = f". {_standing(failed)}" if failed and not isinstance(error, AccountLocked) else ""
+    say(explained(error) + standing)
     if json:
         print(json_text.dumps({"error": facts(error), "failed": failed}))
     code = code_of(error)
@@ -56,8 +58,8 @@ async def _told(error: EnkashError, grant: PasswordGrant, *, json: bool) -> int:
 def _standing(failed: int) -> str:
     """How close the account is to its lock."""
     if not failed:
-        return "No failed login with these credentials is known here"
-    known = f"Known failed logins in a row: {failed}, not counting other passwords"
+        return "No failed login to this account is known here"
+    known = f"Known failed logins to this account in a row: {failed}"
     if failed >= 3:
         return f"{known}. EnKash locks an account after three: ask EnKash whether it is locked"
     if failed == 2:

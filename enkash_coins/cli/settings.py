@@ -2,32 +2,27 @@
 
 import asyncio
 import math
-import os
-from pathlib import Path
 from typing import Annotated
 
 import attrs
 from cyclopts import Parameter, validators
 
 from enkash_coins.auth.file_guard import FileGuard
-from enkash_coins.auth.guard import LoginGuard
 from enkash_coins.auth.password_grant import PasswordGrant
+from enkash_coins.auth.tokens import TokenSource
 from enkash_coins.calls.retry import RetryPolicy
 from enkash_coins.calls.settings import checked_rate, checked_timeout
 from enkash_coins.environment import (
     CREDENTIALS,
-    LOGIN_GUARD,
     TOKEN,
     auth_from_environment,
     base_url_from_environment,
     encryption_from_environment,
-    guard_from_environment,
 )
 from enkash_coins.errors import InvalidRequest
 from enkash_coins.layers.pacing import Pacing
 from enkash_coins.service import CoinEventService
 from enkash_coins.transports.aiohttp import AiohttpTransport
-from enkash_coins.transports.settings import checked_base_url, host_and_port
 
 Json = Annotated[bool, Parameter(help="Print one line of JSON.")]
 JsonLines = Annotated[bool, Parameter(help="At the end, print one line of JSON for each row, then one for all.")]
@@ -66,7 +61,7 @@ class Host:
         """A service for these options; raises ``InvalidRequest`` for one that is not acceptable."""
         return CoinEventService.connect(
             self.address(),
-            auth=auth_from_environment(self._guard(), encrypted=self.encrypted),
+            auth=self._auth(),
             encryption=encryption_from_environment(encrypted=self.encrypted),
             user_agent="cli",
             timeout=self.timeout,
@@ -78,7 +73,7 @@ class Host:
 
     def grant(self) -> PasswordGrant:
         """The login of the environment; raises ``InvalidRequest`` for a token, which needs none."""
-        auth = auth_from_environment(self._guard())
+        auth = self._auth()
         if not isinstance(auth, PasswordGrant):
             raise InvalidRequest(f"login: {TOKEN} is set: unset it, and set {', '.join(CREDENTIALS)}")
         return auth
@@ -94,19 +89,9 @@ class Host:
             await paced.aclose()
         return (token.expires_at or math.inf) - asyncio.get_running_loop().time()
 
-    def _guard(self) -> LoginGuard:
-        named = FileGuard(self.login_guard) if self.login_guard else guard_from_environment()
-        if named is not None:
-            return named
-        # One for each host, whatever the port: what gets locked is the account.
-        host, _ = host_and_port(checked_base_url(self.address()))
-        state = os.environ.get("XDG_STATE_HOME", "")  # the XDG specification: not set, empty or relative is one
-        folder = Path(state if os.path.isabs(state) else "~/.local/state")  # noqa: PTH117  # a string as yet
-        try:
-            return FileGuard(folder / "enkash-coins" / f"login-{host.rstrip('.')}.json")
-        except RuntimeError:  # what Path says when there is no home folder
-            pass
-        raise InvalidRequest(f"there is no home folder: --login-guard or {LOGIN_GUARD} must name a file")
+    def _auth(self) -> TokenSource:
+        guard = FileGuard(self.login_guard) if self.login_guard else None
+        return auth_from_environment(guard, encrypted=self.encrypted)
 
 
 DEFAULTS = Host()

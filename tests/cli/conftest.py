@@ -13,12 +13,10 @@ from tests.cli.command import Command, Done, Start
 
 
 @pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each test has a working folder of its own, and no settings but its own."""
     monkeypatch.chdir(tmp_path)
-    # Never the real home: what a command knows of earlier logins is kept there.
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-    for name in ("BASE_URL", "TOKEN", "CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD", "LOGIN_GUARD", "ENCRYPTED"):
+    for name in ("BASE_URL", "TOKEN", "CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD", "ENCRYPTED"):
         monkeypatch.delenv(f"ENKASH_{name}", raising=False)
 
 

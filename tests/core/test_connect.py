@@ -58,7 +58,8 @@ WRONG: dict[str, dict[str, Any]] = {
     "headers: Authorization is set": {"headers": {"Authorization": "sesame-header"}},
     "headers: the value of X-Key": {"headers": {"X-Key": "sesame-header\n"}},
     "cookies: the value of a has": {"cookies": {"a": "sesame-cookie;"}},
-    "auth: the token is empty or": {"auth": "sesame token"},
+    "auth: the token has characters": {"auth": "sesame token"},
+    "auth: the token ends with a": {"auth": "sesame-token\n"},
     "auth is neither a token nor": {"auth": b"sesame-token"},
 }
 

@@ -16,6 +16,7 @@ TREE = {
     "EnkashError": ("Exception",),
     "InvalidRequest": ("EnkashError", "ValueError"),
     "LoginRefused": ("EnkashError",),
+    "AccountLocked": ("LoginRefused",),
     "LoginSuspended": ("EnkashError",),
     "GuardUnusable": ("LoginSuspended",),
     "ServiceClosed": ("EnkashError",),

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
-import attrs
 import pytest
 
 from enkash_coins import FileGuard, LoginSuspended, PasswordGrant, Request, Response
 from enkash_coins.auth import file_guard
-from enkash_coins.auth.guard import LoginHistory
+from enkash_coins.auth.credentials import Credentials, packed
+from enkash_coins.auth.guard import History
 from enkash_coins.errors import GuardUnusable
 from enkash_coins.secret import Secret
 from enkash_coins.testing import MockTransport
@@ -29,8 +29,15 @@ from enkash_coins.testing import MockTransport
 OURS = ("client-1", "s3cret-client", "user@example.com", "pa55 wörd&=+%")
 YES = Response(200, {}, b'{"access_token":"tok-1","expires_in":86399}')
 NO = Response(401, {}, b'{"error":"invalid_grant","error_description":"Bad credentials"}')
-ONE, OTHER = Secret(b"sesame-one"), Secret(b"sesame-other")
-USED = LoginHistory(doubtful=1, latest=3.0, failed=1)
+
+
+def login(username: str = "user", password: str = "sesame") -> Credentials:
+    """A login."""
+    return Secret(("client", "secret", username, password))
+
+
+ONE = login()
+NOTHING, USED = History(), History(failures=1, unclear_at=3.0, worked=("a",), refused=("b",))
 
 
 @pytest.fixture
@@ -50,17 +57,24 @@ def put(path: Path, body: bytes) -> None:
     path.write_bytes(body)
 
 
-async def keep(guard: FileGuard, credentials: Secret[bytes], history: LoginHistory) -> None:
+async def keep(path: Path, history: History = USED, who: Credentials = ONE, host: str = "") -> None:
     """Write a history down."""
-    async with guard.hold(credentials) as record:
-        await record.save(history)
-        assert record.history == history
+    async with FileGuard(path).hold(who) as record:
+        await record.save(host, history)
 
 
-async def known(guard: FileGuard, credentials: Secret[bytes]) -> LoginHistory:
-    """What the guard knows."""
-    async with asyncio.timeout(10), guard.hold(credentials) as record:
-        return record.history
+async def known(path: Path, who: Credentials = ONE, host: str = "") -> History:
+    """What a guard of this file knows."""
+    async with asyncio.timeout(10), FileGuard(path).hold(who) as record:
+        return record.histories.get(host, NOTHING)
+
+
+async def one_more(guard: FileGuard, seconds: float) -> None:
+    """A login that takes a while, and fails."""
+    async with guard.hold(ONE) as record:
+        failures = record.histories.get("", NOTHING).failures
+        await asyncio.sleep(seconds)
+        await record.save("", History(failures=failures + 1))
 
 
 async def all_let_go() -> None:
@@ -69,17 +83,19 @@ async def all_let_go() -> None:
         if thread.name.startswith("login-guard"):
             await asyncio.to_thread(thread.join, 10)
             assert not thread.is_alive()
-    assert file_guard._held == set()
+    assert [fd for file in file_guard._files for fd in file._fds] == []
 
 
 async def test_a_file_remembers_what_it_was_told(path: Path) -> None:
-    """Another guard of the same file knows it; each set of credentials has its own history."""
-    assert await known(FileGuard(path), ONE) == LoginHistory()
-    await keep(FileGuard(path), ONE, USED)
-    await keep(FileGuard(str(path)), OTHER, LoginHistory(proven=True))
-    assert await known(FileGuard(path), Secret(b"sesame-one")) == USED
-    assert await known(FileGuard(path), OTHER) == LoginHistory(proven=True)
-    assert await known(FileGuard(path.with_name("another")), ONE) == LoginHistory()
+    """Another guard of the same file knows it; each client id, username and host has its own history."""
+    assert await known(path) == NOTHING
+    await keep(path)
+    await keep(path, History(failures=2), login("another"))
+    await keep(path, History(failures=3), host="another")
+    assert await known(path, login(password="another")) == USED
+    assert await known(path, login("another")) == History(failures=2)
+    assert await known(path, host="another") == History(failures=3)
+    assert await known(path.with_name("another")) == NOTHING
     await all_let_go()
 
 
@@ -92,18 +108,9 @@ def test_a_relative_path_means_the_folder_of_now(path: Path, monkeypatch: pytest
 
 
 async def test_one_login_at_a_time_holds_the_file(path: Path) -> None:
-    """Of two guards of one file in one loop, who comes second reads what the first one saved."""
-    steps = []
-
-    async def log_in(name: str) -> None:
-        async with FileGuard(path).hold(ONE) as record:
-            steps.append(f"in, {record.history.doubtful} doubtful")
-            await asyncio.sleep(0.01)
-            await record.save(attrs.evolve(record.history, doubtful=record.history.doubtful + 1))
-            steps.append("out")
-
-    await asyncio.gather(*(log_in(name) for name in "abc"))
-    assert steps == [step for number in range(3) for step in (f"in, {number} doubtful", "out")]
+    """Of three guards of one file in one loop, who comes later reads what the others saved."""
+    await asyncio.gather(*(one_more(FileGuard(path), 0.01) for _ in range(3)))
+    assert (await known(path)).failures == 3
 
 
 def test_threads_take_turns(path: Path) -> None:
@@ -112,9 +119,7 @@ def test_threads_take_turns(path: Path) -> None:
 
     async def log_in(guard: FileGuard) -> None:
         for _ in range(5):
-            async with guard.hold(ONE) as record:
-                await asyncio.sleep(0.001)
-                await record.save(attrs.evolve(record.history, doubtful=record.history.doubtful + 1))
+            await one_more(guard, 0.001)
 
     guards = [shared, shared, FileGuard(path)]
     threads = [threading.Thread(target=lambda guard=guard: asyncio.run(log_in(guard))) for guard in guards]
@@ -122,14 +127,14 @@ def test_threads_take_turns(path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert asyncio.run(known(shared, ONE)).doubtful == 15
+    assert asyncio.run(known(path)).failures == 15
 
 
 async def test_who_is_cancelled_while_waiting_ends_at_once(path: Path) -> None:
     """And holds nothing: when the holder lets go, the next one gets the file."""
     async with FileGuard(path).hold(ONE):
         for delay in (0, 0.001, 0.02, 0.07):
-            waiter = asyncio.create_task(known(FileGuard(path), ONE))
+            waiter = asyncio.create_task(known(path))
             await asyncio.sleep(delay)
             began = time.monotonic()
             waiter.cancel()
@@ -137,18 +142,18 @@ async def test_who_is_cancelled_while_waiting_ends_at_once(path: Path) -> None:
             assert waiter.cancelled()
             assert time.monotonic() - began < 1
     await all_let_go()
-    assert await known(FileGuard(path), ONE) == LoginHistory()
+    assert await known(path) == NOTHING
 
 
 async def test_who_is_cancelled_while_getting_the_file_leaves_it(path: Path) -> None:
     """At whatever moment it comes, nobody has to wait for who is gone."""
     for turns in range(12):
-        waiter = asyncio.create_task(known(FileGuard(path), ONE))
+        waiter = asyncio.create_task(known(path))
         for _ in range(turns):
             await asyncio.sleep(0)
         waiter.cancel()
         await asyncio.wait([waiter])
-        assert await known(FileGuard(path), ONE) == LoginHistory()
+        assert await known(path) == NOTHING
     await all_let_go()
 
 
@@ -164,9 +169,9 @@ async def test_who_opened_a_file_that_was_replaced_opens_it_again(path: Path, mo
 
     async with FileGuard(path).hold(ONE) as record:
         monkeypatch.setattr(file_guard, "_check", late)
-        waiter = asyncio.create_task(known(FileGuard(path), ONE))
+        waiter = asyncio.create_task(known(path))
         await asyncio.to_thread(opened.wait, 10)
-        await record.save(USED)
+        await record.save("", USED)
     go_on.set()
     assert await waiter == USED
 
@@ -183,12 +188,12 @@ async def test_the_file_is_let_go_after_the_last_write(path: Path, monkeypatch: 
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", slow)
-    login = asyncio.create_task(keep(FileGuard(path), ONE, USED))
+    login = asyncio.create_task(keep(path))
     await asyncio.to_thread(writing.wait, 10)
     login.cancel()
     await asyncio.wait([login], timeout=1)
     assert login.cancelled()
-    next_one = asyncio.create_task(known(FileGuard(path), ONE))
+    next_one = asyncio.create_task(known(path))
     done, _ = await asyncio.wait([next_one], timeout=0.2)
     assert not done
     go_on.set()
@@ -204,7 +209,7 @@ async def test_a_failed_login_lets_go(path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         await fail()
-    assert await known(FileGuard(path), ONE) == LoginHistory()
+    assert await known(path) == NOTHING
 
 
 async def test_long_waiting_is_told(
@@ -213,9 +218,9 @@ async def test_long_waiting_is_told(
     """Once, with the file's name: somebody may want to look who holds it."""
     monkeypatch.setattr(file_guard, "_LONG", 0.0)
     async with FileGuard(path).hold(ONE):
-        waiter = asyncio.create_task(known(FileGuard(path), ONE))
+        waiter = asyncio.create_task(known(path))
         await asyncio.sleep(0.2)
-    assert await waiter == LoginHistory()
+    assert await waiter == NOTHING
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage().startswith(f"another process has held the login guard {path} for")
@@ -240,7 +245,7 @@ async def test_nothing_blocks_the_event_loop(path: Path, monkeypatch: pytest.Mon
         watch(os, name)
     watch(fcntl, "flock")
     watch(hashlib, "scrypt")
-    await keep(FileGuard(path), Secret(b"a new one"), USED)
+    await keep(path, who=login("a new one"))
     await all_let_go()
     assert set(seen) == {"open", "close", "fsync", "flock", "scrypt"}
 
@@ -253,7 +258,7 @@ async def test_what_is_saved_is_on_the_disk(path: Path, monkeypatch: pytest.Monk
     def synced(fd: int) -> None:
         found = os.fstat(fd)
         steps.append("folder" if stat.S_ISDIR(found.st_mode) else found.st_ino)
-        assert stat.S_ISDIR(found.st_mode) or b'"doubtful":1' in Path(f"/dev/fd/{fd}").read_bytes()
+        assert stat.S_ISDIR(found.st_mode) or b'"failures":1' in Path(f"/dev/fd/{fd}").read_bytes()
         fsync(fd)
 
     def renamed(new: Path, target: Path) -> Path:
@@ -264,11 +269,11 @@ async def test_what_is_saved_is_on_the_disk(path: Path, monkeypatch: pytest.Monk
     async with guard.hold(ONE) as record:
         monkeypatch.setattr(os, "fsync", synced)
         monkeypatch.setattr(Path, "replace", renamed)
-        await record.save(USED)
+        await record.save("", USED)
         assert steps == [os.stat(path).st_ino, "put in its place", "folder"]  # noqa: PTH116  # at once
 
 
-async def test_the_charge_is_in_the_file_before_the_request_leaves(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_login_is_in_the_file_before_the_request_leaves(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And on the disk: whatever dies after that, the login counts."""
     syncs: list[int] = []
     fsync = os.fsync
@@ -279,13 +284,13 @@ async def test_the_charge_is_in_the_file_before_the_request_leaves(path: Path, m
         fsync(fd)
 
     def look(request: Request) -> Response:
-        seen.append((b'"doubtful":1' in held(path), len(syncs)))
+        seen.append((b'"failures":1' in held(path), len(syncs)))
         return YES
 
     monkeypatch.setattr(os, "fsync", counted)
     await PasswordGrant(*OURS, guard=FileGuard(path)).token(MockTransport(look))
     assert seen == [(True, 2)]
-    assert b'"doubtful":0' in held(path)
+    assert b'"failures":0' in held(path)
 
 
 @pytest.mark.parametrize("umask", [0, 0o077])
@@ -296,7 +301,7 @@ async def test_the_file_is_for_its_owner_alone(tmp_path: Path, umask: int) -> No
     try:
         async with FileGuard(path).hold(ONE) as record:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
-            await record.save(USED)
+            await record.save("", USED)
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -311,9 +316,11 @@ async def test_the_file_holds_nothing_of_the_credentials(path: Path) -> None:
     source = PasswordGrant(*OURS, guard=FileGuard(path))
     await source.token(MockTransport([YES]))
     body = held(path)
-    hex_salt, (key,) = file_guard._parsed(body)
-    salt = hex_salt.encode()
-    texts = [source._fingerprinted().reveal(), *(part.encode() for part in OURS), ":".join(OURS).encode()]
+    content = file_guard._parsed(body)
+    salt = content.salt.encode()
+    (history,) = content.accounts.popitem()[1].values()
+    (key,) = history.worked
+    texts = [packed(OURS), *(part.encode() for part in OURS), ":".join(OURS).encode()]
     for text in texts:
         assert text not in body
         for kind, salted in product(sorted(hashlib.algorithms_guaranteed), (text, salt + text, text + salt)):
@@ -331,42 +338,40 @@ async def test_recognising_credentials_is_slow_once(path: Path, monkeypatch: pyt
     calls: list[dict[str, int]] = []
     scrypt = hashlib.scrypt
 
-    def counted(password: bytes, *, salt: bytes, n: int, r: int, p: int) -> bytes:
+    def counted(password: bytes, *, salt: bytes, n: int, r: int, p: int, dklen: int) -> bytes:
         calls.append({"n": n, "r": r, "p": p, "salt": len(salt)})
-        return scrypt(password, salt=salt, n=n, r=r, p=p)
+        return scrypt(password, salt=salt, n=n, r=r, p=p, dklen=dklen)
 
     monkeypatch.setattr(hashlib, "scrypt", counted)
     source = PasswordGrant(*OURS, guard=FileGuard(path))
     await source.token(MockTransport([YES]))
     for _ in range(3):
-        await source.history()
+        await source.failures()
     assert calls == [{"n": 2**14, "r": 8, "p": 1, "salt": 32}]
 
 
-async def test_old_credentials_are_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sixteen that were used last are remembered."""
-    monkeypatch.setattr(file_guard, "_fingerprint", lambda credentials, salt: credentials.reveal().hex())
-    guard = FileGuard(path)
-    for number in range(16):
-        await keep(guard, Secret(b"%d" % number), USED)
-    await keep(guard, Secret(b"0"), USED)
-    await keep(guard, Secret(b"new"), USED)
-    known_ones = file_guard._parsed(held(path))[1]
-    assert list(known_ones) == [name.hex() for name in (*(b"%d" % number for number in range(2, 16)), b"0", b"new")]
+async def test_failures_are_never_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only hosts without one are, and never the latest."""
+    monkeypatch.setattr(file_guard, "_REMEMBERED", 2)
+    await keep(path, USED, host="failed")
+    await keep(path, History(refused=("b",)), host="refused")
+    for host in "abcda":
+        await keep(path, History(worked=("a",)), host=host)
+    async with FileGuard(path).hold(ONE) as record:
+        assert list(record.histories) == ["failed", "refused", "d", "a"]
 
 
 FOREIGN = {
-    "not JSON": (b'{"version":1,"salt":"00","lo', "is not JSON"),
-    "zeros": (bytes(512), "is not JSON"),
-    "later": (b'{"version":2,"anything":0}', "it was written by a later version of this package"),
-    "another program's": (b'{"version":1}', "it holds something else"),
-    "a list": (b"[]", "it holds something else"),
-    "no history": (b'{"version":1,"salt":"00","logins":{"a":[]}}', "it holds something else"),
-    "wrong history": (
-        b'{"version":1,"salt":"00","logins":{"a":{"proven":1,"refused":false,"doubtful":0,"latest":0.0,"failed":0}}}',
-        "it holds something else",
-    ),
-    "no salt": (b'{"version":1,"salt":7,"logins":{}}', "it holds something else"),
+    "not JSON": b'{"version":1,"salt":"00","acc',
+    "zeros": bytes(512),
+    "not UTF-8": b'{"version":1,"salt":"\xff","accounts":{}}',
+    "nested": b"[" * 200_000,
+    "later": b'{"version":2,"salt":"00","accounts":{}}',
+    "another program's": b'{"version":1}',
+    "a list": b"[]",
+    "no history": b'{"version":1,"salt":"00","accounts":{"a":{"b":[]}}}',
+    "wrong history": b'{"version":1,"salt":"00","accounts":{"a":{"b":{"failures":true}}}}',
+    "no salt": b'{"version":1,"salt":7,"accounts":{}}',
 }
 
 
@@ -416,7 +421,7 @@ async def refused(path: Path, why: str) -> None:
         assert isinstance(caught.value, GuardUnusable)
         assert caught.value.retry_at is None
         assert caught.value.__cause__ is caught.value.__context__ is None
-        assert str(caught.value).startswith(f"no login, because its guard {path} cannot be used: ")
+        assert str(caught.value).startswith(f"the login guard {path} cannot be used: ")
         assert why in str(caught.value)
         assert "\n" not in str(caught.value)
     assert transport.requests == []
@@ -426,10 +431,9 @@ async def refused(path: Path, why: str) -> None:
 @pytest.mark.parametrize("kind", FOREIGN)
 async def test_a_file_that_is_not_ours_stops_logins(path: Path, kind: str) -> None:
     """It is left as it is, and no login is made unguarded."""
-    body, why = FOREIGN[kind]
-    put(path, body)
-    await refused(path, why)
-    assert held(path) == body
+    put(path, FOREIGN[kind])
+    await refused(path, "it is damaged, or was written by another version of this package")
+    assert held(path) == FOREIGN[kind]
 
 
 @pytest.mark.parametrize("kind", STRANGE)
@@ -444,7 +448,7 @@ async def test_a_path_that_cannot_hold_the_file_stops_logins(tmp_path: Path, kin
 
 async def test_somebody_elses_file_stops_logins(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who could have written anything into it, and could not read ours."""
-    await keep(FileGuard(path), ONE, USED)
+    await keep(path)
     monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
     await refused(path, "it belongs to another user")
 
@@ -477,7 +481,7 @@ asyncio.run(main())
     ("what", "why", "left"),
     [("full disk", "file too large", "['guard.json']"), ("read-only folder", "permission denied", "[]")],
 )
-def test_without_room_for_the_charge_no_login_is_made(tmp_path: Path, what: str, why: str, left: str) -> None:
+def test_without_room_for_it_no_login_is_made(tmp_path: Path, what: str, why: str, left: str) -> None:
     """What cannot be written down is not sent; a file half written is not left behind."""
     folder = tmp_path / "folder"
     folder.mkdir(mode=0o700)
@@ -494,7 +498,7 @@ def test_without_room_for_the_charge_no_login_is_made(tmp_path: Path, what: str,
     )
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        f"GuardUnusable no login, because its guard {path} cannot be used: {why}",
+        f"GuardUnusable the login guard {path} cannot be used: {why}",
         f"0 {left}",
     ]
 
@@ -504,7 +508,7 @@ async def test_a_write_that_fails_leaves_the_file_as_it_was(
     path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """At whichever step the disk turns out to be full: the old content stays, and half of the new one is removed."""
-    await keep(FileGuard(path), ONE, USED)
+    await keep(path)
     before = held(path)
 
     def full(*_: object) -> None:
@@ -515,7 +519,7 @@ async def test_a_write_that_fails_leaves_the_file_as_it_was(
         await refused(path, "no space left on device")
     assert held(path) == before
     assert os.listdir(path.parent) == ["guard.json"]  # noqa: PTH208  # names
-    assert await known(FileGuard(path), ONE) == USED
+    assert await known(path) == USED
 
 
 async def test_what_a_killed_process_left_is_in_nobodys_way(path: Path) -> None:
@@ -523,26 +527,26 @@ async def test_what_a_killed_process_left_is_in_nobodys_way(path: Path) -> None:
     precious = path.with_name("precious")
     precious.write_text("mine", encoding="utf-8")
     path.with_name("guard.json.new").symlink_to(precious)
-    await keep(FileGuard(path), ONE, USED)
+    await keep(path)
     assert precious.read_text(encoding="utf-8") == "mine"
-    assert await known(FileGuard(path), ONE) == USED
+    assert await known(path) == USED
 
 
 async def test_a_file_that_is_deleted_is_made_again(path: Path) -> None:
     """That is a person's own reset; so is a file that was emptied."""
-    await keep(FileGuard(path), ONE, USED)
+    await keep(path)
     os.unlink(path)  # noqa: PTH108  # at once
-    assert await known(FileGuard(path), ONE) == LoginHistory()
-    await keep(FileGuard(path), ONE, USED)
+    assert await known(path) == NOTHING
+    await keep(path)
     put(path, b"")
-    assert await known(FileGuard(path), ONE) == LoginHistory()
+    assert await known(path) == NOTHING
 
 
 @pytest.mark.parametrize("answer", [YES, NO], ids=["accepted", "refused"])
 async def test_an_answer_that_cannot_be_recorded_still_counts(
     path: Path, answer: Response, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The token is used or the refusal raised; the charge stays in the file, and it is told."""
+    """The token is used or the refusal raised; what was saved before stays in the file, and it is told."""
     kept = []
 
     def break_guard(request: Request) -> Response:
@@ -554,34 +558,54 @@ async def test_an_answer_that_cannot_be_recorded_still_counts(
     (outcome,) = await asyncio.gather(source.token(MockTransport(break_guard)), return_exceptions=True)
     assert type(outcome).__name__ == ("Token" if answer is YES else "LoginRefused")
     assert [held(path)] == kept
-    assert "the end of a login is not recorded: no login, because its guard" in caplog.records[0].getMessage()
+    assert "the end of a login is not recorded: the login guard" in caplog.records[0].getMessage()
 
 
-async def test_a_clock_that_is_set_back_makes_the_pause_longer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never shorter: the time of the next login is told as the guard counts."""
-    source = PasswordGrant(*OURS, guard=FileGuard(path))
-    assert abs(FileGuard(path).now() - time.time()) < 5
-    await keep(
-        FileGuard(path), source._fingerprinted(), LoginHistory(proven=True, doubtful=2, latest=time.time() + 540)
-    )
-    with pytest.raises(LoginSuspended) as caught:
-        await source.token(MockTransport([]))
-    assert caught.value.retry_at is not None
-    assert 590 < caught.value.retry_at.timestamp() - time.time() <= 600
-
-
-async def test_a_person_may_look_and_lift(path: Path) -> None:
-    """``history`` and ``reset`` send nothing; after a reset one login goes out, and what failed before still counts."""
+async def test_a_person_may_look_and_let_one_out(path: Path) -> None:
+    """``failures`` and ``reset`` send nothing; after a reset one login goes out, and what failed still counts."""
     transport = MockTransport([NO, NO])
     source = PasswordGrant(*OURS, guard=FileGuard(path))
-    assert await source.history() == await source.reset() == LoginHistory()
+    assert await source.failures() == await source.reset() == 0
     assert held(path) == b""
     for failed in (1, 2):
         for _ in range(3):
             (error,) = await asyncio.gather(source.token(transport), return_exceptions=True)
             assert type(error).__name__ == "LoginRefused"
         assert len(transport.requests) == failed
-        history = await source.history()
-        assert (history.refused, history.failed) == (True, failed)
-        lifted = await source.reset()
-        assert (lifted.refused, lifted.failed) == (False, failed)
+        assert await source.failures() == await source.reset() == failed
+
+
+class At(MockTransport):
+    """One that says where it leads."""
+
+    base_url = ""
+
+
+@pytest.mark.parametrize(
+    ("known_as", "reset", "goes"),
+    [
+        ("https://one.example", None, {"https://one.example"}),
+        (None, None, {"https://one.example", "https://two.example"}),
+        (None, "https://two.example:443/prefix", {"https://two.example"}),
+        ("https://one.example", "https://TWO.example.", {"https://two.example"}),
+        (None, "https://two.example:444", set()),
+        (None, "http://two.example", set()),
+    ],
+)
+async def test_a_reset_is_of_a_host(path: Path, known_as: str | None, reset: str | None, goes: set[str]) -> None:
+    """Of the one that is named, else of the one that this grant has logged in to, else of all."""
+
+    async def ask(source: PasswordGrant, base_url: str) -> bool:
+        transport = At([NO])
+        transport.base_url = base_url
+        await asyncio.gather(source.token(transport), return_exceptions=True)
+        return bool(transport.requests)
+
+    hosts = ["https://one.example", "https://two.example"]
+    assert [await ask(PasswordGrant(*OURS, guard=FileGuard(path)), host) for host in hosts] == [True, True]
+    source = PasswordGrant(*OURS, guard=FileGuard(path))
+    if known_as:
+        assert not await ask(source, known_as)
+    await source.reset(reset)
+    gone = {host for host in hosts if await ask(PasswordGrant(*OURS, guard=FileGuard(path)), host)}
+    assert gone == goes

@@ -92,6 +92,17 @@ def test_a_missing_part_of_a_login_is_named(monkeypatch: pytest.MonkeyPatch, nam
         CoinEventService.from_env()
 
 
+@pytest.mark.parametrize("name", ["ENKASH_TOKEN", *LOGIN])
+@pytest.mark.parametrize(("end", "said"), [("\n", r"a newline ('\n')"), (" ", "a space (' ')")], ids=repr)
+def test_what_a_file_ends_with_is_named(monkeypatch: pytest.MonkeyPatch, name: str, end: str, said: str) -> None:
+    """A secret read from a file with its last newline is refused here, by its variable: it would cost a login."""
+    environ(monkeypatch, ENKASH_BASE_URL=URL, **({name: "sesame"} if name == "ENKASH_TOKEN" else LOGIN))
+    monkeypatch.setenv(name, f"sesame{end}")
+    with pytest.raises(InvalidRequest) as caught:
+        CoinEventService.from_env()
+    assert str(caught.value) == f"{name} ends with {said}: nothing is sent"
+
+
 def test_all_missing_parts_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One round of fixing is enough."""
     environ(monkeypatch, ENKASH_BASE_URL=URL, ENKASH_USERNAME="user")
@@ -127,9 +138,10 @@ def test_the_address_is_required(monkeypatch: pytest.MonkeyPatch, unset: str | N
         {"ENKASH_BASE_URL": URL, "ENKASH_TOKEN": "sesame-token", "ENKASH_PASSWORD": "sesame-password"},
         {"ENKASH_BASE_URL": URL, "ENKASH_PASSWORD": "sesame-password"},
         {"ENKASH_BASE_URL": URL, "ENKASH_TOKEN": "sesame\nsesame"},
+        {"ENKASH_BASE_URL": URL, **LOGIN, "ENKASH_PASSWORD": "sesame\n"},
         {"ENKASH_BASE_URL": "http://user:sesame@coins.example", "ENKASH_TOKEN": "x"},
     ],
-    ids=["no address", "two kinds", "parts missing", "bad token", "bad address"],
+    ids=["no address", "two kinds", "parts missing", "bad token", "bad password", "bad address"],
 )
 def test_no_frame_shows_the_environment(
     monkeypatch: pytest.MonkeyPatch, values: dict[str, str], crash_report: CrashReport

@@ -1,208 +1,279 @@
-"""The guard against the account lock."""
+"""The guard against the account lock: what goes out of every story of an account."""
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from random import Random
 from typing import Final
 
 import attrs
 import pytest
 
-from enkash_coins import LoginRefused, LoginSuspended, MemoryGuard
-from enkash_coins.auth.guard import LoginHistory, LoginResult, admit, lift, settle
+from enkash_coins import (
+    ConnectError,
+    Disconnected,
+    EnkashError,
+    LoginRefused,
+    LoginSuspended,
+    MalformedResponse,
+    MemoryGuard,
+    RateLimited,
+    ServerError,
+    TimedOut,
+)
+from enkash_coins.auth.credentials import Credentials
+from enkash_coins.auth.guard import History, begin, end, let_out, obstacle
+from enkash_coins.errors import AccountLocked
 from enkash_coins.secret import Secret
+from tests.simulator.account import Account
 
-RESULTS: Final = {
-    "accepted": LoginResult.ACCEPTED,
-    "refused": LoginResult.REFUSED,
-    "doubtful": LoginResult.DOUBTFUL,
-    "not_counted": LoginResult.NOT_COUNTED,
+# A story: A and B are passwords of one account; "+" works, "-" is refused, "?" has no clear answer, "0" does not count;
+# "resetA" is a person's word, "..." is a minute.
+ENDS: Final[dict[str, Callable[[], EnkashError | None]]] = {
+    "+": lambda: None,
+    "-": LoginRefused,
+    "?": TimedOut,
+    "0": ConnectError,
 }
-EVENTS = (*RESULTS, "a minute passes", "reset")
+LOGINS = tuple(f"{password}{end}" for password in "AB" for end in ENDS)
+EVENTS = (*LOGINS, "resetA", "resetB", "...")
 
 
 def oracle(events: tuple[str, ...]) -> Iterator[str]:
-    """What the documents say about each login of a story: out, refused, suspended (for a while), or for ever; and at a
-    reset how many failed logins EnKash may have counted in a row.
-
-    Told from the past alone: a list of what happened and when, without counters.
-    """
-    minute = 0
-    past: list[tuple[str, int]] = []
+    """The story by the contract."""
+    account, now = Account(), 0.0
     for event in events:
-        if event == "a minute passes":
-            minute += 1
-            continue
-        worked = [place for place, (what, _) in enumerate(past) if what == "accepted"]
-        since = past[worked[-1] + 1 if worked else 0 :]
-        failed = [when for what, when in since if what in ("doubtful", "refused")]
-        if event == "reset":
-            yield f"{len(failed)} failed"
-            past.append((event, minute))
-            continue
-        resets = [place for place, (what, _) in enumerate(since) if what == "reset"]
-        looked_at = resets[-1] if resets else 0
-        # Of all that had failed when a person looked, one goes on counting: a reset lets out one login, and not two.
-        before = [when for what, when in since[:looked_at] if what in ("doubtful", "refused")][-1:]
-        after = [when for what, when in since[looked_at:] if what in ("doubtful", "refused")]
-        doubts = before + after
-        if any(what == "refused" for what, _ in since[looked_at:]):
-            yield "refused"
-        elif len(doubts) >= 2 and not worked:
-            yield "for ever"
-        elif len(doubts) >= 2 and doubts[-1] == minute:
-            yield "suspended"
+        verdict = ""
+        if event == "...":
+            now += 60.0
+        elif event.startswith("reset"):
+            account.reset(event[-1], now)
         else:
-            yield "out"
-            past.append((event, minute))
+            verdict = account.may(event[0], now)
+            if verdict == "out" and event[1] != "0":
+                account.met(event[0], event[1], now)
+        yield verdict
 
 
 def machine(events: tuple[str, ...]) -> Iterator[str]:
     """The same story, told by the package's own rules."""
-    history, now = LoginHistory(), 1000.0
+    history, now = History(), 0.0
     for event in events:
-        if event == "a minute passes":
+        if event == "...":
             now += 60.0
-            continue
-        if event == "reset":
-            history = lift(history)
-            yield f"{history.failed} failed"
-            continue
-        try:
-            charged = admit(history, now)
-        except LoginRefused:
-            yield "refused"
-        except LoginSuspended as error:
-            yield "for ever" if error.retry_at is None else "suspended"
+        elif event.startswith("reset"):
+            history = let_out(history, event[-1], now)
         else:
-            yield "out"
-            history = settle(history, charged, RESULTS[event])
+            password, what = event[0], event[1]
+            match obstacle(history, password, now):
+                case LoginRefused():
+                    yield "refused"
+                case LoginSuspended(retry_at=retry_at):
+                    yield "look" if retry_at is None else "wait"
+                case None:
+                    yield "out"
+                    history = end(history, begin(history, password, now), password, ENDS[what]())
+            continue
+        yield ""
 
 
-@pytest.mark.parametrize("length", range(1, 7))
+@pytest.mark.parametrize("length", range(1, 5))
 def test_every_story_ends_as_documented(length: int) -> None:
-    """Every sequence of logins and minutes up to six lets out exactly the logins that the rules allow."""
+    """Every sequence of logins with two passwords, of resets and minutes lets out what the contract does."""
     for events in product(EVENTS, repeat=length):
         assert list(machine(events)) == list(oracle(events)), events
+
+
+def test_long_stories_end_as_documented() -> None:
+    """So do long ones, at random."""
+    dice = Random(11)
+    for _ in range(20_000):
+        events = tuple(dice.choices(EVENTS, k=12))
+        assert list(machine(events)) == list(oracle(events)), events
+
+
+def test_who_has_not_worked_never_makes_the_third_failure() -> None:
+    """Whatever goes on, without a person's word: a third failure in a row is of credentials that have worked, and a
+    minute after the last one without a clear answer.
+    """
+    dice = Random(12)
+    logins = [event for event in EVENTS if not event.startswith("reset")]
+    for _ in range(20_000):
+        events = tuple(dice.choices(logins, k=12))
+        row, worked = list[tuple[str, int]](), set[str]()
+        for place, (event, verdict) in enumerate(zip(events, machine(events), strict=True)):
+            if verdict != "out" or event[1] == "0":
+                continue
+            if event[1] == "+":
+                row.clear()
+                worked.add(event[0])
+                continue
+            minute = events[:place].count("...")
+            assert len(row) < 2 or (event[0] in worked and ("?", minute) not in row), events
+            row.append((event[1], minute))
 
 
 @pytest.mark.parametrize(
     ("story", "ends"),
     [
-        (("doubtful", "doubtful", "doubtful"), ["out", "out", "for ever"]),
-        (("doubtful", "a minute passes", "doubtful", "a minute passes", "accepted"), ["out", "out", "for ever"]),
-        (("accepted", "doubtful", "doubtful", "accepted"), ["out", "out", "out", "suspended"]),
-        (("accepted", "doubtful", "doubtful", "a minute passes", "doubtful", "doubtful"), ["out"] * 4 + ["suspended"]),
-        (("refused", "a minute passes", "accepted", "accepted"), ["out", "refused", "refused"]),
-        (("accepted", "refused", "accepted"), ["out", "out", "refused"]),
-        (("not_counted",) * 5 + ("doubtful",), ["out"] * 6),
-        (("doubtful", "accepted", "doubtful", "doubtful", "accepted"), ["out"] * 4 + ["suspended"]),
-        (("refused", "reset", "refused", "reset", "accepted"), ["out", "1 failed", "out", "2 failed", "out"]),
-        (("refused", "reset", "doubtful", "accepted"), ["out", "1 failed", "out", "for ever"]),
-        (("doubtful", "doubtful", "reset", "accepted", "reset"), ["out", "out", "2 failed", "out", "0 failed"]),
-        (("not_counted", "reset", "doubtful", "doubtful", "accepted"), ["out", "0 failed", "out", "out", "for ever"]),
+        # One password.
+        ("A- A+ ... A+", "out refused  refused"),
+        ("A? A? A? ... A?", "out out look  look"),
+        ("A+ A? A? A+", "out out out wait"),
+        ("A+ A? A? ... A? A? ... A+", "out out out  out wait  out"),
+        ("A+ A- A+", "out out refused"),
+        ("A0 A0 A0 A0 A? A? A+", "out out out out out out look"),
+        ("A? A+ A? A? A+", "out out out out wait"),
+        # Two, of which none has worked: three different ones would be three refusals.
+        ("A- B- B+ A+", "out out refused refused"),
+        ("A- B? A? B?", "out out refused look"),
+        ("A? B- A+", "out out look"),
+        ("A- B+ B? B? A+", "out out out out refused"),
+        # One works: all others have one failure, and it goes on.
+        ("A+ B- B- A+", "out out refused out"),
+        ("A+ B? B? ... B? A+", "out out look  look out"),
+        ("A+ B- A? A+ ... A+", "out out out wait  out"),
+        ("A+ A? B? A+ ... B+ A+", "out out out wait  look out"),
+        # It was changed at EnKash: the new one is another one.
+        ("A+ A- B+ A+", "out out out refused"),
+        ("A+ A- B- B+", "out out out refused"),
+        # A person has looked: one login, not two.
+        ("A- resetA A- resetA A+ A+", "out  out  out out"),
+        ("A- resetA A? A?", "out  out refused"),
+        ("A? A? resetA A? A?", "out out  out look"),
+        ("A? A? resetA A0 A? A?", "out out  out out look"),
+        ("A- resetA A+ A? A?", "out  out out out"),
+        ("A? resetA A? A?", "out  out look"),
+        ("A+ B- resetB A? B? A+", "out out  out out wait"),
     ],
 )
-def test_stories_worth_reading(story: tuple[str, ...], ends: list[str]) -> None:
+def test_stories_worth_reading(story: str, ends: str) -> None:
     """Examples as literals, lest oracle and machine share a mistake."""
-    assert list(machine(story)) == ends
+    assert list(machine(tuple(story.split(" ")))) == ends.split(" ")
 
 
-def test_credentials_that_never_worked_get_two_doubtful_logins_ever() -> None:
-    """However long one waits, and whatever is not counted in between."""
-    for events in product(("doubtful", "not_counted", "a minute passes"), repeat=7):
-        logins = [event for event in events if event != "a minute passes"]
-        out = [event for event, end in zip(logins, machine(events), strict=True) if end == "out"]
-        assert out.count("doubtful") <= 2
+@pytest.mark.parametrize(
+    ("error", "counts"),
+    [
+        *((TimedOut(), True), (Disconnected(), True), (MalformedResponse(), True), (ServerError(status=503), True)),
+        *((ConnectError(), False), (RateLimited(status=429), False), (LoginRefused(), True)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_counts(error: EnkashError, counts: bool) -> None:
+    """Refusals, and whatever left and has no clear answer; neither what never left nor a 429."""
+    begun = begin(History(), "A", 5.0)
+    assert end(History(), begun, "A", error).failures == counts
 
 
-PROVEN = LoginHistory(proven=True, doubtful=2, latest=1000.0, failed=2)
+def test_a_crash_counts() -> None:
+    """What is saved before the request leaves is as bad as an answer that never came."""
+    begun = begin(History(), "A", 5.0)
+    assert begun == end(History(), begun, "A", TimedOut()) == History(failures=1, unproven=1, unclear_at=5.0)
+
+
+def test_an_account_that_is_locked_has_failed_three_times() -> None:
+    """Whatever was known of it: so no other password is tried either."""
+    begun = begin(History(), "A", 5.0)
+    locked = end(History(), begun, "A", AccountLocked())
+    assert locked.failures == 3
+    assert isinstance(obstacle(locked, "B", 6.0), LoginSuspended)
+
+
+WORKED = History(failures=2, unclear_at=1000.0, worked=("A",))
 
 
 @pytest.mark.parametrize(("age", "wait"), [(0.0, 60.0), (1.5, 58.5), (59.9, 0.1)])
 def test_a_suspension_says_when_it_ends(age: float, wait: float) -> None:
     """``retry_at`` is a minute after the latest login began, as a time of day with its zone."""
     before = datetime.now(UTC)
-    with pytest.raises(LoginSuspended) as caught:
-        admit(PROVEN, 1000.0 + age)
-    assert caught.value.retry_at is not None
-    assert caught.value.retry_at.tzinfo is UTC
-    late = caught.value.retry_at - before - timedelta(seconds=wait)
+    error = obstacle(WORKED, "A", 1000.0 + age)
+    assert isinstance(error, LoginSuspended)
+    assert error.retry_at is not None
+    assert error.retry_at.tzinfo is UTC
+    late = error.retry_at - before - timedelta(seconds=wait)
     assert timedelta(milliseconds=-1) <= late < timedelta(seconds=5)
-    assert f"{caught.value.retry_at:%H:%M:%S} UTC" in str(caught.value)
-
-
-def test_a_suspension_for_ever_says_why() -> None:
-    """The message is all that a person has to go by."""
-    with pytest.raises(LoginSuspended) as caught:
-        admit(LoginHistory(doubtful=2, latest=1000.0), 2000.0)
-    assert str(caught.value) == (
-        "2 logins without a clear answer, with credentials that never worked:"
-        " no further one, because a third failure would lock the account"
+    assert str(error) == (
+        f"2 logins to this account failed or had no clear answer: the next may go out at {error.retry_at:%H:%M:%S} UTC"
     )
 
 
 def test_a_minute_is_over_at_its_end() -> None:
     """At sixty seconds sharp the next login may go out, and starts the next minute."""
-    charged = admit(PROVEN, 1060.0)
-    assert charged == LoginHistory(proven=True, doubtful=3, latest=1060.0, failed=3)
-    with pytest.raises(LoginSuspended):
-        admit(charged, 1119.9)
-    assert admit(charged, 1120.0).doubtful == 4
+    assert obstacle(WORKED, "A", 1060.0) is None
+    begun = begin(WORKED, "A", 1060.0)
+    assert obstacle(begun, "A", 1119.9) is not None
+    assert obstacle(begun, "A", 1120.0) is None
 
 
-def test_a_crash_between_charge_and_answer_counts_as_doubtful() -> None:
-    """What is saved before the request leaves is as bad as an answer that never came."""
-    history = LoginHistory()
-    charged = admit(history, 5.0)
-    assert charged == settle(history, charged, LoginResult.DOUBTFUL) == LoginHistory(doubtful=1, latest=5.0, failed=1)
+def test_a_clock_that_is_set_back_holds_nothing_back() -> None:
+    """A minute is a minute from now at most, whatever the clock said: hours ahead must not become hours of waiting."""
+    assert obstacle(WORKED, "A", 900.0) is None
 
 
-def test_an_uncounted_login_leaves_no_trace() -> None:
-    """Neither the count nor the minute begins anew."""
-    assert settle(PROVEN, admit(PROVEN, 2000.0), LoginResult.NOT_COUNTED) is PROVEN
+@pytest.mark.parametrize(
+    ("history", "why"),
+    [
+        (
+            History(failures=2),
+            "2 logins to this account failed or had no clear answer, and a third may lock it",
+        ),
+        (
+            History(failures=1, unproven=1, worked=("another",)),
+            "a login with other credentials than those that work for this account has failed",
+        ),
+    ],
+)
+def test_a_suspension_for_ever_says_why(history: History, why: str) -> None:
+    """The message is all that a person has to go by."""
+    assert str(obstacle(history, "A", 2000.0)) == f"{why}: nothing is sent until somebody has looked"
 
 
 def test_no_history_is_changed_in_place() -> None:
     """Histories are values: what was saved is what was meant."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        PROVEN.doubtful = 0  # type: ignore[misc]  # that is what is refused
+        WORKED.failures = 0  # type: ignore[misc]  # that is what is refused
 
 
-ONE, OTHER = Secret(b"sesame-one"), Secret(b"sesame-other")
-USED = LoginHistory(doubtful=1, latest=3.0)
+def login(username: str = "user", password: str = "sesame") -> Credentials:
+    """A login."""
+    return Secret(("client", "secret", username, password))
 
 
-async def test_the_guard_keeps_histories_apart() -> None:
-    """Each set of credentials has its own; the same ones are recognised; another guard knows nothing."""
+USED = History(failures=1, unclear_at=3.0)
+
+
+async def test_the_guard_keeps_accounts_apart_and_not_passwords() -> None:
+    """One history for a client id, a username and a host, whatever the password; another guard knows nothing."""
     guard = MemoryGuard()
-    async with guard.hold(ONE) as record:
-        assert record.history == LoginHistory()
-        await record.save(USED)
-        assert record.history == USED
-    async with guard.hold(OTHER) as record:
-        assert record.history == LoginHistory()
-    async with guard.hold(Secret(b"sesame-one")) as record:
-        assert record.history == USED
-    async with MemoryGuard().hold(ONE) as record:
-        assert record.history == LoginHistory()
+    async with guard.hold(login()) as record:
+        await record.save("one", USED)
+    async with guard.hold(login(password="another")) as other:
+        assert other.histories == {"one": USED}
+        assert other.credentials != record.credentials
+    async with guard.hold(login()) as again:
+        assert again.credentials == record.credentials
+    async with guard.hold(login("another")) as other:
+        assert other.histories == {}
+    async with MemoryGuard().hold(login()) as other:
+        assert other.histories == {}
+
+
+async def one_more(guard: MemoryGuard) -> int:
+    """A login that fails, and how many have."""
+    async with guard.hold(login()) as record:
+        failures = record.histories.get("", History()).failures + 1
+        await asyncio.sleep(0)
+        await record.save("", History(failures=failures))
+        return failures
 
 
 async def test_one_login_at_a_time_holds_a_record() -> None:
     """Who comes second reads what the first one saved."""
-    guard, steps = MemoryGuard(), []
-
-    async def log_in(name: str) -> None:
-        async with guard.hold(ONE) as record:
-            steps.append(f"{name} in, {record.history.doubtful} doubtful")
-            await asyncio.sleep(0)
-            await record.save(attrs.evolve(record.history, doubtful=record.history.doubtful + 1))
-            steps.append(f"{name} out")
-
-    await asyncio.gather(log_in("a"), log_in("b"))
-    assert steps == ["a in, 0 doubtful", "a out", "b in, 1 doubtful", "b out"]
+    guard = MemoryGuard()
+    assert sorted(await asyncio.gather(*(one_more(guard) for _ in range(5)))) == [1, 2, 3, 4, 5]
 
 
 async def test_a_failed_or_cancelled_login_lets_go() -> None:
@@ -210,11 +281,11 @@ async def test_a_failed_or_cancelled_login_lets_go() -> None:
     guard = MemoryGuard()
 
     async def fail() -> None:
-        async with guard.hold(ONE):
+        async with guard.hold(login()):
             raise OSError
 
     async def hang() -> None:
-        async with guard.hold(ONE):
+        async with guard.hold(login()):
             await asyncio.Event().wait()
 
     with pytest.raises(OSError):  # noqa: PT011  # the very one raised above
@@ -223,20 +294,14 @@ async def test_a_failed_or_cancelled_login_lets_go() -> None:
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    async with asyncio.timeout(5), guard.hold(ONE) as record:
-        assert record.history == LoginHistory()
+    async with asyncio.timeout(5), guard.hold(login()) as record:
+        assert record.histories == {}
 
 
 def test_a_guard_outlives_its_event_loops() -> None:
     """Histories last as long as the process; a loop that is gone holds nothing back, and is not kept alive."""
     guard = MemoryGuard()
-
-    async def log_in() -> int:
-        async with guard.hold(ONE) as record:
-            await record.save(attrs.evolve(record.history, doubtful=record.history.doubtful + 1))
-            return record.history.doubtful
-
-    assert [asyncio.run(log_in()) for _ in range(3)] == [1, 2, 3]
+    assert [asyncio.run(one_more(guard)) for _ in range(3)] == [1, 2, 3]
     gc.collect()
     assert len(guard._locks) == 0
 
@@ -251,9 +316,9 @@ async def test_the_guard_reads_the_loops_clock() -> None:
 async def test_nothing_of_the_credentials_is_kept() -> None:
     """Neither what a guard shows nor what it holds gives the credentials back; guards don't share fingerprints."""
     guard, another = MemoryGuard(), MemoryGuard()
-    async with guard.hold(ONE) as record, another.hold(ONE) as other:
-        await record.save(USED)
-        await other.save(USED)
-        shown = repr((guard, vars(guard), record))
-    assert "sesame" not in shown
+    async with guard.hold(login()) as record, another.hold(login()) as other:
+        await record.save("", USED)
+        await other.save("", USED)
+        assert "sesame" not in repr((guard, vars(guard), record, login()))
+        assert record.credentials != other.credentials
     assert guard._histories.keys().isdisjoint(another._histories.keys())

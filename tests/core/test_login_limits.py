@@ -1,6 +1,7 @@
 """How often a password grant logs in, and when it stops. Its clock is tested elsewhere."""
 
 import asyncio
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -20,6 +21,7 @@ from enkash_coins import (
     ServerError,
     TimedOut,
 )
+from enkash_coins.errors import AccountLocked
 from enkash_coins.testing import Answer, MockTransport
 
 OURS = ("client-1", "s3cret-client", "user@example.com", "pa55 wörd&=+%")
@@ -29,7 +31,7 @@ NO = Response(401, {}, b'{"error":"invalid_grant","error_description":"Bad crede
 
 def grant(guard: MemoryGuard | None = None) -> PasswordGrant:
     """The grant of our user."""
-    return PasswordGrant(*OURS, guard=guard)
+    return PasswordGrant(*OURS, guard=guard or MemoryGuard())
 
 
 async def failure(source: PasswordGrant, transport: MockTransport) -> EnkashError:
@@ -76,6 +78,66 @@ NOT_COUNTED: dict[str, Callable[[], Answer]] = {
 }
 
 
+async def test_three_wrong_passwords_are_two_refusals() -> None:
+    """EnKash counts by account, whatever the password: the third one is not tried."""
+    guard, transport = MemoryGuard(), MockTransport([NO, NO])
+    errors = [
+        await failure(PasswordGrant(*OURS[:3], password, guard=guard), transport)
+        for password in ("one", "two", "three")
+    ]
+    assert [type(error) for error in errors] == [LoginRefused, LoginRefused, LoginSuspended]
+    assert len(transport.requests) == 2
+    another = PasswordGrant(*OURS[:2], "another user", "three", guard=guard)
+    assert (await another.token(MockTransport([YES]))).value == "tok-1"
+
+
+async def test_a_typo_stops_no_process_that_works() -> None:
+    """All other passwords together get one refusal, and the one that has worked goes on."""
+    guard, transport = MemoryGuard(), MockTransport([YES, NO, YES])
+    works, typo, other_typo = (PasswordGrant(*OURS[:3], text, guard=guard) for text in ("right", "rihgt", "irght"))
+    works.refused(await works.token(transport))
+    assert type(await failure(typo, transport)) is LoginRefused
+    assert type(await failure(other_typo, transport)) is LoginSuspended
+    assert (await works.token(transport)).value == "tok-1"
+    assert len(transport.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, b'{"error":"unauthorized","error_description":"User account is locked"}'),
+        (400, b'{"error":"ACCOUNT_LOCKED"}'),
+        (401, b'{"error":"invalid_grant","error_description":"Your account has been locked."}'),
+        (401, b'{"response_code":1,"response_message":"Account locked, contact support"}'),
+        (423, b""),
+        (200, b'{"error":"accountLocked"}'),
+    ],
+)
+async def test_a_locked_account_is_told_as_such(status: int, said: bytes) -> None:
+    """With whom to ask: whoever reads of a wrong password would look for a typo."""
+    error = await failure(grant(), MockTransport([Response(status, {}, said)]))
+    assert type(error) is type(pickle.loads(pickle.dumps(error))) is AccountLocked  # noqa: S301  # our own
+    assert str(error).startswith(f"the account is locked: HTTP {status}")
+    assert str(error).endswith(": ask EnKash to unlock it")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Bad credentials",
+        "the account will be locked after 2 more",
+        "is not locked",
+        "may get locked",
+        "IP blocked",
+        "unlocked",
+    ],
+)
+async def test_a_threat_is_no_lock(said: str) -> None:
+    """Nor is another word that has it in it."""
+    error = await failure(grant(), MockTransport([Response(401, {}, b'{"error":"%b"}' % said.encode())]))
+    assert type(error) is LoginRefused
+
+
 @pytest.mark.parametrize("kind", DOUBTFUL)
 async def test_two_doubtful_logins_and_no_more(kind: str) -> None:
     """Credentials that never worked: two requests, then the guard holds back until a person has looked."""
@@ -109,22 +171,25 @@ async def test_credentials_that_worked_may_try_again_in_a_minute() -> None:
     assert len(transport.requests) == 3
 
 
-async def test_the_charge_is_saved_before_the_request_leaves() -> None:
+async def test_a_login_is_saved_before_the_request_leaves() -> None:
     """A crash in between errs on the safe side."""
     guard = MemoryGuard()
-    seen: list[int] = []
+    seen = []
+
+    def failures() -> list[int]:
+        return [history.failures for histories in guard._histories.values() for history in histories.values()]
 
     def look(request: Request) -> Response:
-        seen.extend(history.doubtful for history in guard._histories.values())
+        seen.extend(failures())
         return YES
 
     await grant(guard).token(MockTransport(look))
     assert seen == [1]
-    assert [(history.proven, history.doubtful) for history in guard._histories.values()] == [(True, 0)]
+    assert failures() == [0]
 
 
 async def test_a_bug_of_the_transport_is_not_hidden() -> None:
-    """Something else than an ``EnkashError`` comes out as what it is, and the charge stays."""
+    """Something else than an ``EnkashError`` comes out as what it is, and it counts."""
     transport, source = MockTransport([]), grant()
     with pytest.raises(AssertionError, match="no answer left"):
         await source.token(transport)

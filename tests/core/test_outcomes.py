@@ -29,6 +29,7 @@ MEANINGS = {
     "LoginRefused": "not_sent",
     "LoginSuspended": "not_sent",
     "GuardUnusable": "not_sent",
+    "AccountLocked": "not_sent",
     "ServiceClosed": "not_sent",
     "TransportError": "not_sent",
     "ConnectError": "not_sent",

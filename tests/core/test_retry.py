@@ -24,6 +24,7 @@ VERDICTS = {
     "LoginRefused": "never",
     "LoginSuspended": "never",
     "GuardUnusable": "never",
+    "AccountLocked": "never",
     "ServiceClosed": "never",
     "TransportError": "again",
     "ConnectError": "again",

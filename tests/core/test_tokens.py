@@ -14,7 +14,7 @@ from enkash_coins import (
     Token,
 )
 from enkash_coins.auth.token_answers import read_token
-from enkash_coins.auth.tokens import Standing, StaticToken, life_of, margin_of
+from enkash_coins.auth.tokens import Standing, StaticToken, usable_for
 from enkash_coins.secret import Secret
 from enkash_coins.testing import MockTransport
 
@@ -27,6 +27,8 @@ YEAR = 366 * 86_400
         (86399, None, 86399.0),
         (300, None, 300.0),
         (0.5, None, 0.5),
+        (0.001, None, 0.001),
+        (299, None, 299.0),
         (1, None, 1.0),
         (YEAR, None, float(YEAR)),
         (None, None, 300.0),
@@ -57,17 +59,11 @@ YEAR = 366 * 86_400
     ids=lambda value: repr(value)[:20],
 )
 def test_a_claimed_life_is_believed_if_it_can_be(claimed: object, learned: float | None, life: float) -> None:
-    """Digits in a string count; missing or absurd is 300 seconds; a shorter life that was learned the hard way wins."""
-    assert life_of(claimed, learned) == life
+    """Digits in a string count; missing or absurd is 300 seconds; a shorter life that was learned the hard way wins.
 
-
-@pytest.mark.parametrize(
-    ("life", "margin"), [(86399.0, 30.0), (300.0, 30.0), (299.0, 29.9), (100.0, 10.0), (1.0, 0.1), (0.001, 0.0001)]
-)
-def test_the_margin_suits_the_life(life: float, margin: float) -> None:
-    """A token is dropped a tenth of its life early, at most 30 seconds: even a short one is used at all."""
-    assert margin_of(life) == pytest.approx(margin)
-    assert 0 < margin_of(life) < life
+    A token is dropped a tenth of its life early, at most 30 seconds: even a short one is used at all.
+    """
+    assert usable_for(claimed, learned) == pytest.approx(life - min(30.0, life / 10))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +99,7 @@ BODIES = {"nothing": b"", "page": b"<html>", "token": b'{"access_token":"tok-1"}
 
 
 @pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 410, 412, 415, 422, 423, 451, 499])
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 410, 412, 415, 422, 451, 499])
 def test_a_4xx_is_a_definite_no(status: int, body: str) -> None:
     """It latches, whatever else the answer holds: a third refusal would lock the account."""
     error = failed(Response(status, {}, BODIES[body]))
@@ -160,7 +156,7 @@ def test_a_success_that_holds_an_error_is_a_no_with_its_reason(body: bytes, reas
     """HTTP 200 with an OAuth error, or an envelope that fails, refuses the login; the reason is told, made harmless."""
     error = failed(Response(200, {}, body))
     assert type(error) is LoginRefused
-    assert str(error) == f"the token endpoint refused the login{reason}"
+    assert str(error) == f"the token endpoint refused the login: HTTP 200{reason}"
     assert str(failed(Response(401, {}, body))) == f"the token endpoint refused the login: HTTP 401{reason}"
 
 

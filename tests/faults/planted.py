@@ -116,9 +116,9 @@ BUGS: Final = (
         ("tests/core/test_retry.py", "tests/wire/test_retries.py"),
     ),
     Bug(
-        "the login charge after the send",
-        "                await record.save(charged)\n                outcome = await self._exchange(send, request)\n",
-        "                outcome = await self._exchange(send, request)\n                await record.save(charged)\n",
+        "a login counted after the send",
+        "                await record.save(host, begun)\n                outcome = await self._exchange(send)\n",
+        "                outcome = await self._exchange(send)\n                await record.save(host, begun)\n",
         ("tests/core/test_login_limits.py",),
     ),
     Bug(

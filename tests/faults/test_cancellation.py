@@ -36,8 +36,9 @@ MODULES: Final = (
 NEVER_WAITS: Final = {
     "async with asyncio.timeout(seconds)": "entering and leaving a timeout does not wait",
     "async with self": "entering returns at once; leaving is at the line of aclose()",
-    "await record.save(charged)": "in memory it does not wait",
-    "await record.save(settle(before, charged, result))": "the same",
+    "await record.save(host, begun)": "in memory it does not wait",
+    "await record.save(host, end(before, begun, record.credentials, error))": "the same",
+    "await self.keep()": "the same",
     "await self._client.caller.transport.aclose()": "closing the layers does not wait, down to the wire",
     "await self._inner.aclose()": "the same",
 }

@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from enkash_coins import CoinEventService, CoinEventUpdate, FileGuard, PasswordGrant
+from enkash_coins import CoinEventService, CoinEventUpdate, FileGuard, MemoryGuard, PasswordGrant
 from enkash_coins.secret import Secret
 from enkash_coins.transports.aiohttp import AiohttpTransport
 from tests.faults.await_points import Tracer, written
@@ -110,7 +110,7 @@ def wire_of(coins: CoinEventService) -> AiohttpTransport:
 
 async def hold_on(path: Path) -> None:
     """Have the file for a little longer than one look at it takes."""
-    async with FileGuard(path).hold(Secret(b"somebody else")):
+    async with FileGuard(path).hold(Secret(("i", "s", "somebody else", "p"))):
         await asyncio.sleep(0.07)
 
 
@@ -123,7 +123,7 @@ async def trial(server: Server, scenario: Scenario, tracer: Tracer, when: tuple[
     cancel_at, turns = when
     tls = client_tls() if scenario.tls else None
     path = folder / f"{next(numbers)}.json"
-    auth = PasswordGrant("i", "s", "u", "p", guard=FileGuard(path) if scenario.guarded else None)
+    auth = PasswordGrant("i", "s", "u", "p", guard=FileGuard(path) if scenario.guarded else MemoryGuard())
     holder = asyncio.create_task(hold_on(path)) if scenario.guarded else None
     if holder is not None:
         await asyncio.sleep(0.02)

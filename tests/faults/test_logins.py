@@ -21,11 +21,12 @@ from enkash_coins import (
     Token,
 )
 from tests.faults.cases import is_full
+from tests.simulator.account import Account
 from tests.simulator.clock import VirtualClockLoop, run_virtual
 
 LIFE: Final = 70  # seconds of a token; longer than the pause between doubtful logins
-EVENTS: Final = ("ok", "refused", "timeout", "5xx", "not sent", "401 from the API", "expiry", "crash")
-LOGINS: Final = frozenset({"ok", "refused", "timeout", "5xx", "not sent", "crash"})
+EVENTS: Final = ("ok", "refused", "timeout", "5xx", "not sent", "401 from the API", "expiry", "crash", "typo")
+ENDS: Final = {"ok": "+", "refused": "-", "typo": "-", "timeout": "?", "5xx": "?", "crash": "?"}
 
 
 class Endpoint:
@@ -40,7 +41,7 @@ class Endpoint:
         match self.event:
             case "ok":
                 return Response(200, {}, json.dumps({"access_token": "a-token", "expires_in": LIFE}).encode())
-            case "refused":
+            case "refused" | "typo":
                 return Response(400, {}, b'{"error":"invalid_grant"}')
             case "5xx":
                 return Response(502)
@@ -56,20 +57,17 @@ class Endpoint:
 
 
 class Life:
-    """One account's story, lived by real grants on a guard that outlives them, beside what the documents say of it.
-
-    Told from the past alone: which logins left, how they ended, and when.
-    """
+    """One account's story, lived by real grants on a guard that outlives them, beside what the contract says of it."""
 
     def __init__(self) -> None:
         self._guard = MemoryGuard()
         self._endpoint = Endpoint()
         self._grant = self._new()
         self._token: Token | None = None
-        self._past: list[tuple[str, float]] = []
+        self._account = Account()
 
-    def _new(self) -> PasswordGrant:
-        return PasswordGrant("client", "secret", "user", "password", guard=self._guard)
+    def _new(self, password: str = "password") -> PasswordGrant:
+        return PasswordGrant("client", "secret", "user", password, guard=self._guard)
 
     async def meet(self, event: str) -> None:
         """Let it happen; raises if more or less was let out than may be."""
@@ -80,11 +78,12 @@ class Life:
             if self._token is not None:
                 self._grant.refused(self._token)
             return
-        now = asyncio.get_running_loop().time()
-        needed = self._grant._token is None or now >= (self._grant._token.expires_at or 0)
-        allowed = needed and self._allowed(now)
+        now, password = asyncio.get_running_loop().time(), "typo" if event == "typo" else "password"
+        grant = self._new(password) if event == "typo" else self._grant
+        needed = grant._token is None or now >= (grant._token.expires_at or 0)
+        allowed = needed and self._account.may(password, now) == "out"
         self._endpoint.event, self._endpoint.reached = event, False
-        asking = asyncio.ensure_future(self._grant.token(self._endpoint))
+        asking = asyncio.ensure_future(grant.token(self._endpoint))
         if event == "crash":
             for _turn in range(6):
                 await asyncio.sleep(0)
@@ -94,8 +93,9 @@ class Life:
                 self._token = await asking
         if event != "not sent":
             assert self._endpoint.reached == allowed, event
-        if allowed and event != "not sent":
-            self._past.append((event, now))
+            if allowed:
+                self._account.met(password, ENDS[event], now)
+            self._check()
 
     async def _crash(self, asking: "asyncio.Future[Token]") -> None:
         asking.cancel()
@@ -105,26 +105,19 @@ class Life:
         await asyncio.gather(*doomed, return_exceptions=True)
         self._grant, self._token = self._new(), None
 
-    def _allowed(self, now: float) -> bool:
-        worked = [place for place, (event, _) in enumerate(self._past) if event == "ok"]
-        doubts = [when for event, when in self._past[worked[-1] + 1 if worked else 0 :] if event != "refused"]
-        if any(event == "refused" for event, _ in self._past):
-            return False
-        if len(doubts) < 2:
-            return True
-        return bool(worked) and now >= doubts[-1] + 60
-
-    def check(self) -> None:
-        """What Enkash counts as failures in a row stays below what locks the account, as far as that can be known."""
-        worked = any(event == "ok" for event, _ in self._past)
-        assert sum(event == "refused" for event, _ in self._past) <= 1
-        assert worked or sum(event != "ok" for event, _ in self._past) <= 2
+    def _check(self) -> None:
+        """What EnKash counts in a row stays below what locks the account, as far as that can be known."""
+        row = self._account.in_a_row()
+        worked = {who for who, what, _ in self._account.past if what == "+"}
+        assert all(who in worked for who, _, _ in row[2:]), row
+        for who in ("password", "typo"):
+            assert [event[:2] for event in self._account.past].count((who, "-")) <= 1
 
 
 @pytest.mark.parametrize("first", EVENTS)
 def test_every_story_of_an_account(first: str, tally: Counter[str], caplog: pytest.LogCaptureFixture) -> None:
-    """Every sequence of answers, expiries and crashes lets out exactly the logins that the rules allow, and credentials
-    that never worked fail twice at most.
+    """Every sequence of answers, expiries, crashes and another password lets out exactly the logins that the contract
+    lets out, and credentials that never worked make no third failure in a row.
     """
     caplog.set_level(logging.CRITICAL, "enkash_coins")  # a line for each refusal would take most of the time
 
@@ -137,7 +130,6 @@ def test_every_story_of_an_account(first: str, tally: Counter[str], caplog: pyte
                 life = Life()
                 for event in (first, *rest):
                     await life.meet(event)
-                life.check()
                 tally["logins: stories"] += 1
 
     run_virtual(run())

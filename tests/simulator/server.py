@@ -8,6 +8,7 @@ from email.utils import formatdate
 from random import Random
 from typing import Final, Literal
 
+from enkash_coins.auth.guard import MemoryGuard
 from enkash_coins.auth.password_grant import PasswordGrant
 from enkash_coins.auth.tokens import TokenSource
 from enkash_coins.calls.retry import RetryPolicy
@@ -90,7 +91,7 @@ class ModelledServer:
 
     def grant(self, *, password: str = "password") -> PasswordGrant:
         """A login with this password; the right one is the default."""
-        return PasswordGrant(*RIGHT[:3], password)
+        return PasswordGrant(*RIGHT[:3], password, guard=MemoryGuard())
 
     def issue_token(self) -> str:
         """A valid token, as if a person had fetched it."""

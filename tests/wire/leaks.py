@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import quote, quote_plus
 
 import enkash_coins
-from enkash_coins import PasswordGrant
+from enkash_coins import MemoryGuard, PasswordGrant
 
 SECRETS: Final = {
     "token": "tok3n/of+the=caller",
@@ -34,7 +34,7 @@ _PACKAGE: Final = Path(enkash_coins.__file__ or "").parent
 
 def grant() -> PasswordGrant:
     """A login with the secrets."""
-    return PasswordGrant(*GRANT)
+    return PasswordGrant(*GRANT, guard=MemoryGuard())
 
 
 def _forms(secret: str) -> set[str]:

@@ -1,5 +1,5 @@
 # ruff: noqa: T201  # a program prints
-"""A program that logs in, run by ``test_shared_guard`` as ``python logins.py WHAT URL PASSWORD GUARD``.
+"""A program that logs in, run by ``test_shared_guard`` as ``python logins.py WHAT URL PASSWORD [GUARD]``.
 
 It says that it is ready, starts when told to, and prints how its one call ended.
 """
@@ -12,14 +12,14 @@ import time
 from enkash_coins import CoinEventService, EnkashError, FileGuard, PasswordGrant, RetryPolicy
 from enkash_coins.secret import Secret
 
-WHAT, URL, PASSWORD, GUARD = sys.argv[1:]
+WHAT, URL, PASSWORD, *NAMED = sys.argv[1:]
+GUARD = FileGuard(NAMED[0]) if NAMED else None
+LOGIN = ("sandbox-client", "sandbox-client-secret", "sandbox@example.com", PASSWORD)
 
 
 async def get() -> None:
     """One call, which needs a login."""
-    auth = PasswordGrant(
-        "sandbox-client", "sandbox-client-secret", "sandbox@example.com", PASSWORD, guard=FileGuard(GUARD)
-    )
+    auth = PasswordGrant(*LOGIN, guard=GUARD)
     async with CoinEventService.connect(URL, auth=auth, retry=RetryPolicy(attempts=1)) as coins:
         try:
             await coins.get("WCC12345")
@@ -31,7 +31,8 @@ async def get() -> None:
 
 async def fork() -> None:
     """Hold the guard, and have a child that lives on when this process is killed."""
-    async with FileGuard(GUARD).hold(Secret(b"whoever")):
+    assert GUARD
+    async with GUARD.hold(Secret(LOGIN)):
         child = os.fork()
         if not child:
             time.sleep(60)  # noqa: ASYNC251  # the child does nothing but be there, until it is killed

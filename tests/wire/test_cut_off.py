@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from enkash_coins import CoinAllocation, CoinEventService, PasswordGrant, TimedOut
+from enkash_coins import CoinAllocation, CoinEventService, MemoryGuard, PasswordGrant, TimedOut
 from tests.wire.calls import CALLS, WRITES
 from tests.wire.failures import failing, nobody_answers
 from tests.wire.server import Server, hang, http, until, well
@@ -48,7 +48,7 @@ async def to_a_silent_login() -> Opened:
     """The token endpoint does not answer."""
     async with (
         Server(lambda _: [hang]) as server,
-        CoinEventService.connect(server.url, auth=PasswordGrant("i", "s", "u", "p")) as coins,
+        CoinEventService.connect(server.url, auth=PasswordGrant("i", "s", "u", "p", guard=MemoryGuard())) as coins,
     ):
         yield coins
 
@@ -133,7 +133,7 @@ async def test_a_write_that_was_refused_a_token_is_no_doubt_when_cut_off(caplog:
 
     async with (
         Server(script) as server,  # type: ignore[arg-type]  # steps
-        CoinEventService.connect(server.url, auth=PasswordGrant("i", "s", "u", "p")) as coins,
+        CoinEventService.connect(server.url, auth=PasswordGrant("i", "s", "u", "p", guard=MemoryGuard())) as coins,
     ):
         with pytest.raises(TimedOut) as caught:
             await CALLS["allocate"](coins.with_options(deadline=0.1))

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from enkash_coins import CoinEventService, EnkashError, FileGuard, LoginRefused, LoginSuspended, PasswordGrant
-from enkash_coins.auth.guard import LoginHistory
+from enkash_coins.auth.guard import History
 from enkash_coins.sandbox import Fault, Sandbox
-from enkash_coins.secret import Secret
 
 PROGRAM = Path(__file__).with_name("logins.py")
 RIGHT, WRONG = "sandbox-password", "a wrong one"
@@ -35,10 +34,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def worker(sandbox: Sandbox, path: Path, password: str = RIGHT, what: str = "get") -> AsyncIterator[Process]:
-    """A process that is ready to log in; killed if it is not done in the end."""
+async def worker(
+    sandbox: Sandbox, path: Path | None, password: str = RIGHT, what: str = "get"
+) -> AsyncIterator[Process]:
+    """A process that is ready to log in; killed if it is not done in the end. Without a path it names no guard."""
+    named = [str(path)] if path else []
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-X", "dev", "-W", "error", str(PROGRAM), what, sandbox.base_url, password, str(path)),
+        *(sys.executable, "-P", "-X", "dev", "-W", "error", str(PROGRAM), what, sandbox.base_url, password, *named),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -65,7 +67,7 @@ async def end(process: Process) -> str:
     return (await asyncio.wait_for(process.stdout.readline(), 20)).decode().strip()
 
 
-async def one(sandbox: Sandbox, path: Path, password: str = RIGHT) -> str:
+async def one(sandbox: Sandbox, path: Path | None, password: str = RIGHT) -> str:
     """One process from its start to its end."""
     async with worker(sandbox, path, password) as process:
         await go(process)
@@ -73,7 +75,7 @@ async def one(sandbox: Sandbox, path: Path, password: str = RIGHT) -> str:
 
 
 async def killed_in_its_login(sandbox: Sandbox, path: Path) -> None:
-    """A process that dies between the charge and the answer."""
+    """A process that dies before its login is answered."""
     sandbox.faults[:] = [Fault("hang", on="token")]
     before = sandbox.calls["token"]
     async with worker(sandbox, path) as process:
@@ -109,30 +111,72 @@ async def ask(sandbox: Sandbox, auth: PasswordGrant) -> None:
         await coins.get("WCC12345")
 
 
-@pytest.mark.parametrize(
-    ("password", "ends", "calls"),
-    [(WRONG, ["LoginRefused"] * 4, {"token": 1}), (RIGHT, ["fine"] * 4, {"token": 4, "get": 4})],
-    ids=["wrong", "right"],
-)
-async def test_four_processes_at_once(
-    sandbox: Sandbox, path: Path, password: str, ends: list[str], calls: dict[str, int]
-) -> None:
-    """With a wrong password one of them asks, and all know the answer; with the right one each logs in."""
+async def known(sandbox: Sandbox, path: Path) -> History:
+    """What the file knows of the account."""
+    async with asyncio.timeout(10), FileGuard(path).hold(grant(path)._credentials) as record:
+        return record.histories.get(sandbox.base_url.removeprefix("http://"), History())
+
+
+async def at_once(sandbox: Sandbox, path: Path | None, *passwords: str) -> list[str]:
+    """How processes ended that started at the same time."""
     async with AsyncExitStack() as stack:
-        processes = [await stack.enter_async_context(worker(sandbox, path, password)) for _ in range(4)]
+        processes = [await stack.enter_async_context(worker(sandbox, path, password)) for password in passwords]
         await asyncio.gather(*map(go, processes))
-        assert await asyncio.gather(*map(end, processes)) == ends
+        return await asyncio.gather(*map(end, processes))
+
+
+async def test_three_scripts_in_a_row(sandbox: Sandbox) -> None:
+    """With a wrong password, and without a word about guards: one refusal."""
+    assert [await one(sandbox, None, WRONG) for _ in range(3)] == ["LoginRefused"] * 3
+    assert sandbox.calls == {"token": 1}
+
+
+async def test_three_wrong_passwords_in_a_row(sandbox: Sandbox) -> None:
+    """As a person tries them: two refusals, for the third would lock the account."""
+    ends = [await one(sandbox, None, password) for password in ("one", "two", "three")]
+    assert ends == ["LoginRefused", "LoginRefused", "LoginSuspended"]
+    assert sandbox.calls == {"token": 2}
+    assert not sandbox.locked
+
+
+@pytest.mark.parametrize(
+    ("passwords", "ends", "calls"),
+    [
+        ([WRONG] * 4, ["LoginRefused"] * 4, {"token": 1}),
+        (["one", "two", "three"], ["LoginRefused", "LoginRefused", "LoginSuspended"], {"token": 2}),
+        ([RIGHT] * 4, ["fine"] * 4, {"token": 4, "get": 4}),
+    ],
+    ids=["one wrong password", "three wrong ones", "the right one"],
+)
+async def test_processes_at_once(
+    sandbox: Sandbox, passwords: list[str], ends: list[str], calls: dict[str, int]
+) -> None:
+    """One asks after the other, and each knows what those before it have learned."""
+    assert sorted(await at_once(sandbox, None, *passwords)) == ends
     assert sandbox.calls == calls
     assert not sandbox.locked
 
 
-async def test_a_kill_between_charge_and_answer_counts(sandbox: Sandbox, path: Path) -> None:
-    """As one doubtful login, in the next process: credentials that never worked get two in all."""
-    await killed_in_its_login(sandbox, path)
-    history = await grant(path).history()
-    assert (history.doubtful, history.proven, history.refused) == (1, False, False)
-    await killed_in_its_login(sandbox, path)
-    assert (await grant(path).history()).doubtful == 2
+async def test_a_typo_stops_no_process_that_works(sandbox: Sandbox, path: Path) -> None:
+    """Once a password has worked, all others together get one refusal, and it goes on working."""
+    passwords = (RIGHT, WRONG, "another", RIGHT)
+    ends = [await one(sandbox, path, password) for password in passwords]
+    assert ends == ["fine", "LoginRefused", "LoginSuspended", "fine"]
+    assert sandbox.calls["token"] == 3
+
+
+async def test_a_success_resets_the_count(sandbox: Sandbox, path: Path) -> None:
+    """At EnKash, and here: refusals count in a row."""
+    for wrong in ("one", "two", "three", "four"):
+        assert [await one(sandbox, path, password) for password in (wrong, RIGHT)] == ["LoginRefused", "fine"]
+    assert sandbox.calls["token"] == 8
+
+
+async def test_a_kill_before_the_answer_counts(sandbox: Sandbox, path: Path) -> None:
+    """As a login without a clear answer, in the next process: credentials that never worked get two in all."""
+    for failures in (1, 2):
+        await killed_in_its_login(sandbox, path)
+        assert (await known(sandbox, path)).failures == failures
     assert await one(sandbox, path) == "LoginSuspended"
     with pytest.raises(LoginSuspended) as caught:
         await ask(sandbox, grant(path, kind=InAMinute))
@@ -140,7 +184,7 @@ async def test_a_kill_between_charge_and_answer_counts(sandbox: Sandbox, path: P
     assert sandbox.calls == {"token": 2}
 
 
-async def test_a_kill_of_proven_credentials_costs_a_minute(sandbox: Sandbox, path: Path) -> None:
+async def test_a_kill_of_credentials_that_worked_costs_a_minute(sandbox: Sandbox, path: Path) -> None:
     """Credentials that have worked, in whichever process, get one more try a minute later, and so on."""
     assert await one(sandbox, path) == "fine"
     for _ in range(2):
@@ -151,17 +195,17 @@ async def test_a_kill_of_proven_credentials_costs_a_minute(sandbox: Sandbox, pat
     assert 30 < caught.value.retry_at.timestamp() - time.time() <= 60
     assert sandbox.calls["token"] == 3
     await ask(sandbox, grant(path, kind=InAMinute))
-    assert await grant(path).history() == LoginHistory(proven=True)
+    assert (await known(sandbox, path)).failures == 0
     assert sandbox.calls["token"] == 4
 
 
 async def test_a_kill_while_waiting_for_the_guard_costs_nothing(sandbox: Sandbox, path: Path) -> None:
-    """Nothing was charged, and nobody is held up."""
-    async with FileGuard(path).hold(Secret(b"whoever")), worker(sandbox, path) as process:
+    """Nothing was counted, and nobody is held up."""
+    async with FileGuard(path).hold(grant(path)._credentials), worker(sandbox, path) as process:
         await go(process)
         await asyncio.sleep(0.2)
         process.kill()
-    assert await grant(path).history() == LoginHistory()
+    assert await known(sandbox, path) == History()
     assert sandbox.calls == {}
 
 
@@ -178,7 +222,7 @@ async def test_a_reset_lets_one_login_out(sandbox: Sandbox, path: Path) -> None:
     for failed in (1, 2):
         assert [await one(sandbox, path, WRONG) for _ in range(2)] == ["LoginRefused"] * 2
         assert sandbox.calls == {"token": failed}
-        assert (await grant(path, WRONG).reset()).failed == failed
+        assert await grant(path, WRONG).reset() == failed
     assert not sandbox.locked
 
 
@@ -203,14 +247,14 @@ async def test_a_killed_holders_child_does_not_hold_on(sandbox: Sandbox, path: P
         child = int(await end(parent))
         try:
             parent.kill()
-            assert await asyncio.wait_for(grant(path).history(), 10) == LoginHistory()
+            assert await asyncio.wait_for(grant(path).failures(), 10) == 0
         finally:
             os.kill(child, signal.SIGKILL)
 
 
 WAYS: dict[str, Callable[[Sandbox, Path], Awaitable[object]]] = {
     "a call": lambda sandbox, path: ask(sandbox, grant(path)),
-    "history": lambda _, path: grant(path).history(),
+    "failures": lambda _, path: grant(path).failures(),
     "reset": lambda _, path: grant(path).reset(),
 }
 
@@ -231,8 +275,7 @@ async def test_who_is_cancelled_while_another_process_logs_in_ends_at_once(
         await asyncio.wait([waiting])
         assert waiting.cancelled()
         assert time.monotonic() - began < 1
-    history = await asyncio.wait_for(grant(path).history(), 10)
-    assert history.failed == 1
+    assert await asyncio.wait_for(grant(path).failures(), 10) == 1
     await asyncio.sleep(0.2)
     assert sandbox.calls == {"token": 1}
 
