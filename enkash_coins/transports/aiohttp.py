@@ -23,11 +23,10 @@ from enkash_coins.transport import Request, Response, WrongLoop, mark
 from enkash_coins.transports.connectors import Connector, TlsConnector
 from enkash_coins.transports.cookies import Jar
 from enkash_coins.transports.settings import HttpSettings
-from enkash_coins.transports.translation import LARGEST_BODY, TooLarge, out_of_time, translated
+from enkash_coins.transports.translation import LARGEST_BODY, LARGEST_HEADER, TooLarge, out_of_time, translated
 
 __all__ = ["AiohttpTransport", "ClientSession"]
 
-_LARGEST_HEADER: Final = 64 * 2**10
 _PLAIN_HEADERS = frozenset({"User-Agent", "Accept"})
 # A short value ("lang=e") is no secret, and could be part of any text.
 _LONG_SECRET = 8
@@ -193,8 +192,8 @@ class AiohttpTransport:
             "timeout": aiohttp.ClientTimeout(total=None),
             "raise_for_status": False,
             "auto_decompress": True,
-            "max_line_size": _LARGEST_HEADER,
-            "max_field_size": _LARGEST_HEADER,
+            "max_line_size": LARGEST_HEADER,
+            "max_field_size": LARGEST_HEADER,
         }
         if self._given is not None:
             if old is not None:

@@ -20,6 +20,7 @@ from enkash_coins.errors import (
 )
 
 LARGEST_BODY: Final = 8 * 2**20
+LARGEST_HEADER: Final = 64 * 2**10
 
 
 class TooLarge(Exception):
@@ -48,6 +49,9 @@ def translated(error: Exception, host: str | None, *, left: bool, closed: bool) 
             return ConnectError(f"no connection to {host}: the proxy answered HTTP {error.status}")
         case TooLarge():
             return MalformedResponse(f"the answer of {host} is larger than {LARGEST_BODY} bytes")
+        case aiohttp.ClientResponseError() if left and error.message.startswith("Got more than"):
+            # aiohttp does not say which; of its words only the length is safe to repeat.
+            return MalformedResponse(f"the answer of {host} has a header of more than {LARGEST_HEADER} bytes")
         case aiohttp.ClientResponseError() if left:
             return MalformedResponse(f"the answer of {host} is not HTTP as it should be")
         case aiohttp.ClientPayloadError(__cause__=ContentEncodingError()):

@@ -6,7 +6,9 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from enkash_coins import CoinEventService, PasswordGrant
+from enkash_coins import CoinEventService, CoinEventUpdate, MalformedResponse, PasswordGrant
+from enkash_coins.sandbox import Fault, Sandbox
+from enkash_coins.transports.cookies import Jar
 from tests.wire.calls import ONE_TRY
 from tests.wire.server import CONFIG, Script, Server, envelope, http, well
 
@@ -153,3 +155,47 @@ async def test_two_services_do_not_share_cookies(server: Server) -> None:
         await one.get("WCC12345")
         await asyncio.gather(one.get("WCC12345"), other.get("WCC12345"))
     assert sorted(header or "" for header in sent(server)) == ["", "", "a=1"]
+
+
+async def test_a_new_cookie_with_every_answer_does_not_pile_up() -> None:
+    """A load balancer may name a new cookie each time; the oldest go, before the server refuses the headers."""
+    updates = [CoinEventUpdate(f"WCC{number:05}", amount=1) for number in range(1, 301)]
+    async with (
+        Sandbox(configs=300, faults=[Fault("new_cookie")]) as sandbox,
+        CoinEventService.connect(sandbox.base_url, auth=sandbox.auth) as coins,
+    ):
+        assert await coins.update_many(updates).failures() == []
+        jar = coins._pacing._inner._wire.get().jar  # type: ignore[attr-defined]  # only from inside
+        assert len(jar) <= 50
+
+
+async def test_memory_stays_flat_with_ten_thousand_cookies() -> None:
+    """What is kept of them is bounded, too."""
+    jar = Jar({})
+    for number in range(10_000):
+        jar.update_cookies_from_headers([f"c{number}=x; Path=/"], URL("http://127.0.0.1/api/v0/coins"))
+    assert len(jar) == len(jar._ages) == 50
+    assert len(jar._expirations) <= 50
+    assert "c9999=x" in jar.header(URL("http://127.0.0.1/api/v0/coins"))
+    assert "c9949=x" not in jar.header(URL("http://127.0.0.1/api/v0/coins"))
+
+
+@pytest.mark.parametrize("size", [9_000, 60_000])
+async def test_a_long_header_is_read(size: int) -> None:
+    """A Content-Security-Policy of 9 kB is no reason to call a success unreadable."""
+    async with (
+        Sandbox(faults=[Fault("large_header", size=size)]) as sandbox,
+        CoinEventService.connect(sandbox.base_url, auth=sandbox.auth) as coins,
+    ):
+        assert (await coins.update("WCC00001", amount=3)).amount == 3
+
+
+async def test_a_header_beyond_64_kib_is_told() -> None:
+    """The sentence says what is wrong with the answer; the write is in doubt."""
+    async with (
+        Sandbox(faults=[Fault("large_header", on="create", size=70_000)]) as sandbox,
+        CoinEventService.connect(sandbox.base_url, auth=sandbox.auth) as coins,
+    ):
+        with pytest.raises(MalformedResponse, match="a header of more than 65536 bytes") as caught:
+            await coins.create(company_id="CEK1", event="E", amount=1, configuration="DEFAULT")
+    assert caught.value.maybe_applied
