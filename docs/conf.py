@@ -46,7 +46,7 @@ napoleon_use_rtype = False
 # Pages about these lie on other hosts, or they stand behind the public names and
 # are said in words where it matters. Any other name that leads nowhere is an error.
 nitpick_ignore_regex = [
-    ("py:class", r"(aiohttp|collections|opentelemetry|os|ssl)\..*"),
+    ("py:class", r"(aiohttp|collections|opentelemetry|os|ssl)\..*|ClientSession"),
     ("py:class", r"enkash_coins\.service\.ConnectOptions"),
     ("py:class", r"enkash_coins\.models\.(Item|Result|Unset)"),
     ("py:class", r"enkash_coins\.transport\.Limits"),
@@ -56,7 +56,8 @@ nitpick_ignore_regex = [
 def setup(app: Sphinx) -> None:
     """Show errors without the arguments that this package gives them."""
 
-    def shorten(_app: Sphinx, what: str, *_: object) -> tuple[str, None] | None:
-        return ("", None) if what == "exception" else None
+    def shorten(_app: Sphinx, what: str, *rest: object) -> tuple[str, None] | None:
+        *_, arguments, _ = rest
+        return ("", None) if what == "exception" and arguments else None
 
     app.connect("autodoc-process-signature", shorten)

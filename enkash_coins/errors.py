@@ -70,7 +70,7 @@ class EnkashError(Exception):
 
     @property
     def summary(self) -> str:
-        """What happened, and what is in doubt: the error without what was asked, for logs, which name no users."""
+        """What happened and what is in doubt, without what was asked, for logs, which name no users."""
         said = super().__str__() or self._usual
         if self.maybe_applied and self.request_id:
             return f"{said}; coins may have been given, under request id {self.request_id}"
