@@ -39,7 +39,7 @@ def mutmut(*arguments: str) -> str:
 
 
 def function_of(mutant: str) -> str:
-    """``enkash_coins.calls.retry.xǁRetryBudgetǁrefill__mutmut_1`` is of ``retry.RetryBudget.refill``."""
+    """``enkash_coins.calls.retry.xǁRetryBudgetǁrefill__mutmut_1`` is of ``calls.retry.RetryBudget.refill``."""
     module, _, name = mutant.removeprefix("enkash_coins.").rpartition(".")
     name = name.partition("__mutmut_")[0]
     return f"{module}.{name.removeprefix('xǁ').replace('ǁ', '.') if 'ǁ' in name else name.removeprefix('x_')}"
