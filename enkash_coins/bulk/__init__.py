@@ -1,7 +1,7 @@
 """Runs: a bulk change as a plan that is applied, gone on with and taken back."""
 
 from enkash_coins.bulk.comparison import State
-from enkash_coins.bulk.ledger.views import Counts, Record, Row
+from enkash_coins.bulk.ledger.records import Counts, Record, Row
 from enkash_coins.bulk.run import AlreadyThere, Run
 from enkash_coins.bulk.source import BadFile
 from enkash_coins.bulk.writer import LedgerFailed

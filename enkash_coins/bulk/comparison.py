@@ -10,6 +10,7 @@ from enum import Enum, StrEnum
 from typing import Final
 
 from enkash_coins.api.comparison import holds
+from enkash_coins.models import CoinEventConfig, CustomConfiguration
 
 #: What is set in a configuration, by our names of the fields, as JSON values.
 Values = dict[str, object]
@@ -48,6 +49,13 @@ def readable(wanted: Values, values: Values) -> Values:
     return {field: values[field] for field in wanted if field not in UNREADABLE}
 
 
+def shown(wanted: Values, config: CoinEventConfig) -> Values:
+    """What an answer shows, in the fields that we set, as JSON values."""
+    found: Values = {field: getattr(config, field) for field in wanted if field not in UNREADABLE}
+    kind = found.get("configuration")
+    return found | {"configuration": kind.as_dict()} if isinstance(kind, CustomConfiguration) else found
+
+
 def decide(
     wanted: Values, known: Values | None, found: Values | Gone | None, *, written: bool, force: bool = False
 ) -> State:
@@ -64,13 +72,13 @@ def decide(
         return State.REJECTED
     if found is None:
         return State.UNKNOWN if written else State.PLANNED
-    as_wanted = {field for field in wanted if field not in UNREADABLE and holds(found[field], wanted[field])}
-    if len(as_wanted) == len(wanted):
+    others = [field for field in wanted if field in UNREADABLE or not holds(found[field], wanted[field])]
+    if not others:
         return State.APPLIED if written else State.UNCHANGED
-    others = wanted.keys() - as_wanted - UNREADABLE
-    if force or known is None or all(holds(found[field], known[field]) for field in others):
+    if force or known is None:
         return State.PLANNED
-    return State.DRIFTED
+    as_known = all(field in UNREADABLE or holds(found[field], known[field]) for field in others)
+    return State.PLANNED if as_known else State.DRIFTED
 
 
 def untouched(wanted: Values, known: Values | None, found: Values) -> bool:

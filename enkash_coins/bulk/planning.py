@@ -1,29 +1,23 @@
-"""Planning: rows checked, kept and put together, and each configuration read."""
+"""Rows checked, kept, put together, and told from all others, before anything is read."""
 
-import asyncio
 import hashlib
 import sqlite3
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from enkash_coins.bulk.comparison import Gone, State, Values, decide
+from enkash_coins.bulk.comparison import State, Values
 from enkash_coins.bulk.kinds import ALLOCATIONS, OF_ITEM, UPDATES, Item, Kind
-from enkash_coins.bulk.ledger import changes, storage
-from enkash_coins.bulk.ledger.changes import End, Entry, Todo
-from enkash_coins.bulk.limit import Refusal
+from enkash_coins.bulk.ledger import records, storage
+from enkash_coins.bulk.ledger.records import Entry, Row
 from enkash_coins.bulk.report import told
 from enkash_coins.bulk.source import BadFile
-from enkash_coins.bulk.work import Work
 from enkash_coins.bulk.writer import Writer
-from enkash_coins.bulk.writing import Notes, look, skipped, why
 from enkash_coins.display import shown
 from enkash_coins.errors import InvalidRequest
-from enkash_coins.models import Outcome
 
 _BATCH: Final = 1_000
 _SHOWN: Final = 20
@@ -77,18 +71,18 @@ def refuse(problems: list[str], *advice: str) -> None:
         raise BadFile(*problems[:_SHOWN], *more, *advice)
 
 
-class Digest:
-    """Rows as they pass, and what tells them from all others."""
+class Batches:
+    """Entries, many at a time; ``str()`` tells those that were seen from all others."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        self._entries = entries
+        self._entries = iter(entries)
         self._hash = hashlib.sha256()
 
-    def __iter__(self) -> Iterator[Entry]:
-        for entry in self._entries:
-            _, id_, given, wanted, known = entry
-            self._hash.update(msgspec.json.encode((id_ if given else None, wanted, known)))
-            yield entry
+    def __iter__(self) -> Iterator[list[Entry]]:
+        while batch := list(islice(self._entries, _BATCH)):
+            told = [(id_ if given else None, wanted, known) for _, id_, given, wanted, known in batch]
+            self._hash.update(msgspec.json.encode(told))
+            yield batch
 
     def __str__(self) -> str:
         return self._hash.hexdigest()
@@ -96,9 +90,10 @@ class Digest:
 
 def digest(rows: Iterable[Item]) -> str:
     """What tells these rows from all others, in hexadecimal digits."""
-    entries = Digest(Rows(rows))
-    deque(entries, maxlen=0)
-    return str(entries)
+    batches = Batches(Rows(rows))
+    for _ in batches:
+        pass
+    return str(batches)
 
 
 async def load(
@@ -112,15 +107,13 @@ async def load(
     new = not await writer.post(storage.is_whole)
     if new:
         await writer.post(storage.begin)
-    digest = Digest(rows)
-    entries = iter(digest)
-    first = 0
     state = State.UNREAD if facts["reads"] == "yes" else State.PLANNED
-    while batch := list(islice(entries, _BATCH)):
+    batches, first = Batches(rows), 0
+    for batch in batches:
         if new:
-            await writer.post(partial(changes.insert, first=first, entries=batch, state=state))
-        first += len(batch)
-    facts["input"] = str(digest)
+            await writer.post(partial(records.insert, first=first, entries=batch, state=state))
+            first += len(batch)
+    facts["input"] = str(batches)
     if not new:
         return await writer.post(lambda db: storage.check(db, writer.path))
     where = rows.where if isinstance(rows, Rows) else str
@@ -132,73 +125,28 @@ def _complete(
     db: sqlite3.Connection, facts: dict[str, str], where: Callable[..., str], *, last_wins: bool, allow_repeats: bool
 ) -> None:
     """Put rows together, or refuse them; then it is a run."""
+    repeated = records.repeated(db)
     if facts["kind"] == UPDATES.name:
-        changes.put_together(db, _together(changes.repeated(db), where, last_wins=last_wins))
+        records.put_together(db, _together(repeated, where, last_wins=last_wins))
     elif facts["kind"] == ALLOCATIONS.name:
-        refuse(
-            [
-                f"{where(*(line for _, line, _ in rows))}: have one request_id, {id_}"
-                for id_, rows in changes.repeated(db)
-            ]
-        )
-        if not allow_repeats:
-            refuse(
-                [
-                    f"{where(*lines)}: give the same, {told(wanted)}; {GIVES_AGAIN}"
-                    for wanted, lines in changes.alike(db)
-                ]
-            )
+        refuse([f"{where(*(row.line for row in rows))}: have one request_id, {id_}" for id_, rows in repeated])
+        alike = () if allow_repeats else records.alike(db)
+        refuse([f"{where(*lines)}: give the same, {told(wanted)}; {GIVES_AGAIN}" for wanted, lines in alike])
     storage.complete(db, facts)
 
 
 def _together(
-    groups: Iterable[tuple[str, list[tuple[int, int, Values]]]], where: Callable[..., str], *, last_wins: bool
-) -> Iterator[tuple[int, int, Values]]:
-    """One change of the rows of each id: the number of the first, how many they are, and what they want together."""
-    problems: list[str] = []
+    groups: Iterable[tuple[str, list[Row]]], where: Callable[..., str], *, last_wins: bool
+) -> Iterator[tuple[Values, int, int]]:
+    """Of the rows of each id: what they want together, how many they are, and the number of the first."""
+    problems: dict[str, None] = {}
     for id_, rows in groups:
         wanted: Values = {}
-        for _, _, values in rows:
-            if not last_wins:
-                for field in (field for field, value in values.items() if wanted.get(field, value) != value):
-                    lines = [line for _, line, values in rows if field in values]
-                    problems.append(f"{where(*lines)}: give {id_} different values of {field}; {_LAST}")
-            wanted |= values
-        yield rows[0][0], len(rows), wanted
-    refuse(list(dict.fromkeys(problems)))
-
-
-async def read(work: Work, refusal: Refusal) -> None:
-    """Read what no change was compared with yet."""
-    notes = Notes(work)
-
-    async def pages() -> AsyncIterator[list[Todo]]:
-        beyond = -1
-        unread = (State.UNREAD,)
-        while page := await work.writer.post(partial(changes.page, beyond=beyond, most=_BATCH, states=unread)):
-            beyond = page[-1].number
-            notes.commit()
-            await asyncio.shield(notes.on_disk)  # so that no more waits for the disk than two pages
-            yield page
-
-    async def perform(index: int, todo: Todo) -> Outcome[Todo, Any]:
-        if work.ended_by is not None:
-            return skipped(index, todo)
-        seen, outcome = await look(work, index, todo)
-        if seen is None:
-            return outcome
-        state = decide(todo.wanted, todo.known, seen, written=False)
-        if isinstance(seen, Gone):
-            notes.add(End(todo, state, None, None, written=False, reason=why(outcome)))
-        elif state is State.DRIFTED:
-            notes.add(End(todo, state, todo.known, None, written=False, found=seen))
-        else:
-            reason = refusal(todo.wanted, seen) if state is State.PLANNED else None
-            notes.add(End(todo, State.NOT_SENT if reason else state, seen, None, written=False, reason=reason))
-        return outcome
-
-    try:
-        await work.each(pages(), perform)
-    finally:
-        notes.commit()
-        await notes.on_disk
+        for row in rows:
+            for field in row.wanted if not last_wins else ():
+                if wanted.get(field, row.wanted[field]) != row.wanted[field]:
+                    lines = [other.line for other in rows if field in other.wanted]
+                    problems[f"{where(*lines)}: give {id_} different values of {field}; {_LAST}"] = None
+            wanted |= row.wanted
+        yield wanted, len(rows), rows[0].number
+    refuse(list(problems))

@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import attrs
-
 from enkash_coins.bulk.kinds import ALLOCATIONS
 from enkash_coins.bulk.ledger import storage, views
+from enkash_coins.bulk.ledger.records import Given
 from enkash_coins.bulk.lock import is_held
 from enkash_coins.bulk.source import BadFile, printable, reason
 from enkash_coins.bulk.writer import LedgerFailed
@@ -19,27 +18,17 @@ from enkash_coins.bulk.writer import LedgerFailed
 _RECENT: Final = 7 * 24 * 3600.0
 
 
-@attrs.frozen
-class Repeats:
-    """What was found, one line each.
-
-    Attributes:
-        recent: of the last seven days, or of nobody knows when: these are refused.
-        older: these are only named.
-    """
-
-    recent: list[str] = attrs.field(factory=list)
-    older: list[str] = attrs.field(factory=list)
-
-
-def repeats(path: Path, base_url: str) -> Repeats:
+def repeats(path: Path, base_url: str) -> tuple[list[str], list[str]]:
     """Allocations of a run, without a request id of their own and still to be sent, that its neighbours have given.
 
     Args:
         path: of the run; whoever looks holds its lock, so of two that look at each other one at least sees the other.
         base_url: of its host.
+
+    Returns: one line each: those of the last seven days, or of nobody knows when; and older ones.
     """
-    found = Repeats()
+    recent: list[str] = []
+    older: list[str] = []
     for file in sorted(path.parent.iterdir()):
         if not file.is_file() or file.samefile(path) or not storage.may_be_run(file):
             continue
@@ -50,15 +39,14 @@ def repeats(path: Path, base_url: str) -> Repeats:
                 told = (
                     f"line {line}: {printable(file.name)} has given, or may have given, {what} (its line {there}{day})"
                 )
-                recent = at is None or at > time.time() - _RECENT
-                (found.recent if recent else found.older).append(told)
+                (recent if at is None or at > time.time() - _RECENT else older).append(told)
         except (sqlite3.Error, OSError, BadFile, LedgerFailed) as error:
             why = reason(error) if isinstance(error, OSError) else str(error)
-            found.recent.append(f"{printable(file.name)}: what it has given cannot be told ({why})")
-    return found
+            recent.append(f"{printable(file.name)}: what it has given cannot be told ({why})")
+    return recent, older
 
 
-def _given(path: Path, file: Path, base_url: str) -> Iterator[views.Given]:
+def _given(path: Path, file: Path, base_url: str) -> Iterator[Given]:
     with closing(storage.connect(file)) as db:
         if not storage.is_whole(db):
             return  # its plan was never finished: it has given nothing

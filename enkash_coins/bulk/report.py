@@ -5,7 +5,7 @@ from typing import Any
 
 from enkash_coins.bulk.comparison import State, Values
 from enkash_coins.bulk.kinds import ALLOCATIONS, CREATIONS, Item, Kind, of_model
-from enkash_coins.bulk.ledger.views import Record
+from enkash_coins.bulk.ledger.records import Record
 from enkash_coins.display import cut
 from enkash_coins.errors import EnkashError
 from enkash_coins.models import CoinEventConfig, Outcome, OutcomeStatus

@@ -3,8 +3,8 @@
 import os
 import sqlite3
 import uuid
-from collections.abc import Coroutine, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,8 @@ from typing import Any, Final, Self
 from enkash_coins.bulk import planning
 from enkash_coins.bulk.comparison import OK, State, readable
 from enkash_coins.bulk.kinds import ALLOCATIONS, KINDS, UPDATES, Item, Kind
-from enkash_coins.bulk.ledger import changes, storage, views
-from enkash_coins.bulk.ledger.changes import Entry
-from enkash_coins.bulk.ledger.views import Counts, Record
+from enkash_coins.bulk.ledger import records, storage, views
+from enkash_coins.bulk.ledger.records import Counts, Entry, Record
 from enkash_coins.bulk.limit import Refusal, refusal
 from enkash_coins.bulk.lock import at_work
 from enkash_coins.bulk.repeats import repeats
@@ -28,6 +27,7 @@ from enkash_coins.errors import InvalidRequest
 from enkash_coins.models import CoinEventConfig, Outcome, OutcomeStatus
 from enkash_coins.service import CoinEventService, client_of
 
+File = str | os.PathLike[str]
 Group = tuple[State, str, int, list[Record]]
 
 # What makes a plan another one, though its rows are the same.
@@ -52,7 +52,7 @@ class Run:
         host_failed: whether every row of the last call failed on the host's account.
     """
 
-    def __init__(self, path: str | os.PathLike[str], facts: dict[str, str]) -> None:
+    def __init__(self, path: File, facts: dict[str, str]) -> None:
         self.path = Path(path).absolute()
         self.name = printable(str(path))
         self.facts = facts
@@ -74,18 +74,17 @@ class Run:
         return self.counts.total() == sum(self.counts[state] for state in OK)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: File) -> Self:
         """Open a run that is there.
 
         Raises:
             BadFile: it is none, is damaged, or was written by another version.
             LedgerFailed: it cannot be read.
         """
-        file = Path(path)
-        if not storage.is_there(file):
+        if not Path(path).is_file():
             raise BadFile(f"{printable(str(path))}: no such file")
-        with closing(storage.connect(file)) as db:
-            run = cls(path, storage.check(db, file))
+        with closing(storage.connect(Path(path))) as db:
+            run = cls(path, storage.check(db, Path(path)))
             run.counts = views.counts(db)
             return run
 
@@ -95,7 +94,7 @@ class Run:
         rows: Iterable[Item],
         coins: CoinEventService,
         *,
-        to: str | os.PathLike[str],
+        to: File,
         read: bool = True,
         max_change: str | None = None,
         last_wins: bool = False,
@@ -123,23 +122,18 @@ class Run:
         """
         refusal(max_change)
         entries = planning.Rows(rows)
-        if max_change is not None and (entries.kind is not UPDATES or not read):
+        reads = read and entries.kind is UPDATES
+        if max_change is not None and not reads:
             raise InvalidRequest("max_change: amounts are compared with what was read, and nothing is")
-        facts = {
-            "kind": entries.kind.name,
-            "base_url": client_of(coins).base_url,
-            "reads": "yes" if read and entries.kind is UPDATES else "no",
-            "max_change": max_change or "",
-            "takes_back": "",
-        }
-        return await cls._planned(
-            to, facts, entries, coins, on_progress, last_wins=last_wins, allow_repeats=allow_repeats
-        )
+        facts = {"kind": entries.kind.name, "base_url": client_of(coins).base_url, "reads": "yes" if reads else "no"}
+        facts |= {"max_change": max_change or "", "takes_back": ""}
+        made = partial(cls._planned, last_wins=last_wins, allow_repeats=allow_repeats)
+        return await made(to, facts, entries, coins, on_progress)
 
     @classmethod
     async def _planned(
         cls,
-        to: str | os.PathLike[str],
+        to: File,
         facts: dict[str, str],
         rows: planning.Rows | Iterable[Entry],
         coins: CoinEventService,
@@ -148,12 +142,12 @@ class Run:
         last_wins: bool = False,
         allow_repeats: bool = False,
     ) -> Self:
-        """The run that these rows make, or the one that they have made before, if that is not finished; read."""
+        """The run that these rows make, or the one that they have made before; read."""
         facts |= {"run": uuid.uuid4().hex, "planned": _now()}
         with at_work(Path(to), new=True) as writer:
             known = await planning.load(writer, rows, facts, last_wins=last_wins, allow_repeats=allow_repeats)
-            run = cls(to, facts if known is None else known)
-            if known is not None and any(known[name] != facts[name] for name in _SAME):
+            run = cls(to, known or facts)
+            if any(run.facts[name] != facts[name] for name in _SAME):
                 raise AlreadyThere(f"{run.name}: exists already, and is not overwritten")
             if allow_repeats:
                 await run._note(writer, allow_repeats="yes")
@@ -163,8 +157,8 @@ class Run:
                 if known is None:
                     await writer.post(storage.begin)  # nothing is left of it
                 raise
-            run._work = Work(writer, coins, told)
-            await run._done(planning.read(run._work, run._refusal()))
+            work = Work(writer, coins, told)
+            await run._done(work, Writing(work, run.kind, run._refusal()).plan())
         return run
 
     async def apply(
@@ -193,28 +187,24 @@ class Run:
                 or runs in the same folder have given its allocations.
             LedgerFailed: its file cannot be written.
         """
-        self.notes = []
-        with self._at_work(coins) as writer:
-            work = self._work = Work(writer, coins, on_progress, timeout)
-            await writer.post(partial(changes.resume, late=work.late()))
-            await work.recount()
+        async with self._at_work(coins, on_progress, timeout) as work:
             if unread := work.counts[State.UNREAD]:
                 raise BadFile(f"{self.name}: {unread:,} of its rows were not read yet: plan it again")
-            await self._refuse_repeats(writer)
+            await self._refuse_repeats(work.writer)
             await self._close_the_other()
             if not check and self.kind is UPDATES:
-                await self._note(writer, unchecked="yes")
-            writing = Writing(work, self.kind, check=check, force=force, replay=replay, refusal=self._refusal())
-            await self._done(writing.perform())
+                await self._note(work.writer, unchecked="yes")
+            writing = Writing(work, self.kind, self._refusal(), check=check, force=force, replay=replay)
+            await self._done(work, writing.apply())
             if self.finished and "finished" not in self.facts:
-                await self._note(writer, finished=_now())
+                await self._note(work.writer, finished=_now())
         return self.counts
 
     async def rollback(
         self,
         coins: CoinEventService,
         *,
-        to: str | os.PathLike[str],
+        to: File,
         timeout: float | None = None,  # noqa: ASYNC109  # not of this call
         on_progress: Told | None = None,
     ) -> "Run":
@@ -225,50 +215,44 @@ class Run:
 
         Args:
             to: the new run's file.
-            timeout: seconds after which a request without an answer cannot arrive any more; else as long as the
-                service waits for an answer.
+            timeout: as for ``apply``; so long it waits for what may arrive late.
             on_progress: called in the event loop with rows by state.
 
         Raises:
             BadFile: it cannot be taken back, or as for ``plan``.
         """
+        if self.kind is ALLOCATIONS:
+            raise BadFile(f"{self.name}: allocations cannot be taken back: the API has no call for it")
         if self.kind is not UPDATES:
-            raise BadFile(*self._no_way_back())
-        with self._at_work(coins, closed_by=to) as writer:
-            work = self._work = Work(writer, coins, None, timeout)
-            await writer.post(partial(changes.resume, late=work.late()))
-            await self._done(work.wait_for_late())
+            made = [f"it has made {record.id}" for record in self.records((State.APPLIED, State.MISMATCHED))]
+            raise BadFile(f"{self.name}: creations cannot be taken back: the API has no way to delete them", *made)
+        back = str(Path(to).absolute())  # noqa: ASYNC240  # looks at no file
+        async with self._at_work(coins, None, timeout, unless=back) as work:
+            await self._done(work, work.wait_for_late())
             if self.ended_by is not None:
                 raise BadFile(f"{self.name}: was not taken back: {self.ended_by}")
-            facts = self.facts | {"max_change": "", "takes_back": self.facts["run"], "takes_back_path": str(self.path)}
-            for name in ("finished", "unchecked"):
-                facts.pop(name, None)
+            facts = {name: self.facts[name] for name in ("kind", "base_url")} | {"reads": "yes", "max_change": ""}
+            facts |= {"takes_back": self.facts["run"], "takes_back_path": str(self.path)}
+            blind: list[Record] = []
             with closing(storage.connect(self.path)) as db:
-                blind = views.numbers(db)["blind"]
-                back = await Run._planned(to, facts | {"reads": "yes"}, self._undoing(db, blind), coins, on_progress)
+                undo = await Run._planned(to, facts, self._undoing(db, blind), coins, on_progress)
         if blind:
-            back.notes.append(f"{blind:,} of its writes cannot be taken back: nobody has read what was there before")
-        return back
+            undo.notes.append(f"{len(blind):,} writes cannot be taken back: nobody has read what was there before")
+        return undo
 
-    def _undoing(self, db: sqlite3.Connection, blind: int) -> Iterator[Entry]:
-        """What takes it back, and what it has left there."""
+    def _undoing(self, db: sqlite3.Connection, blind: list[Record]) -> Iterator[Entry]:
+        """What takes it back, and what it has left there; gets those of which nobody knows what was there before."""
         nothing = True
-        for line, id_, wanted, shown, before in views.undoing(db):
-            if target := readable(wanted, before):
+        for record in records.every(db):
+            if record.written and record.before is None:
+                blind.append(record)
+            elif record.written and (target := readable(record.wanted, record.before or {})):
                 nothing = False
-                yield line, id_, True, target, readable(wanted, wanted | (shown or {}))
+                shown = record.found if record.state is State.MISMATCHED else None
+                yield record.line, record.id, True, target, readable(record.wanted, record.wanted | (shown or {}))
         if nothing:
             why = "neither its plan nor its apply has read what was there before" if blind else "it has written nothing"
             raise BadFile(f"{self.name}: there is nothing to take back: {why}")
-
-    def _no_way_back(self) -> list[str]:
-        if self.kind is ALLOCATIONS:
-            return [f"{self.name}: allocations cannot be taken back: the API has no call for it"]
-        made = [str(record.id) for record in self.records((State.APPLIED, State.MISMATCHED))]
-        return [
-            f"{self.name}: creations cannot be taken back: the API has no way to delete a configuration",
-            *(f"it has made {id_}" for id_ in made),
-        ]
 
     def refuse_closed(self) -> None:
         """Raise ``BadFile`` if it was taken back; it says by which run."""
@@ -282,68 +266,69 @@ class Run:
 
     def outcomes(self) -> Iterator[Outcome[Item, CoinEventConfig]]:
         """What became of each row that came to an end; those of one configuration one after the other."""
-        for record in self.records([State(status) for status in OutcomeStatus]):
+        for record in self.records(State(status) for status in OutcomeStatus):
             yield from outcomes(record, self.kind)
 
-    def records(self, states: Iterable[State] = tuple(State)) -> Iterator[Record]:
-        """All that is known of each change in these states, in the order of their first rows."""
+    def records(self, states: Iterable[State] = State) -> Iterator[Record]:
+        """All that is known of each write in these states, in the order of their first rows."""
         with closing(storage.connect(self.path)) as db:
-            yield from views.records(db, states)
+            yield from records.every(db, states)
 
-    def summary(self, most_reasons: int, most_examples: int) -> tuple[dict[str, int], list[Group]]:
-        """What else is told of a run, and states and reasons with the number of their rows and a few examples."""
+    def summary(self, most_reasons: int, most_examples: int) -> tuple[int, int, list[Group]]:
+        """How many writes; how many set a company; states and reasons with the number of their rows, and examples."""
         with closing(storage.connect(self.path)) as db:
-            return views.numbers(db), [
+            groups = [
                 (state, reason, count, views.examples(db, state, reason, most_examples))
                 for state, reason, count in views.reasons(db, most_reasons)
             ]
+            return *views.numbers(db), groups
 
     def _refusal(self) -> Refusal:
         return refusal(self.facts["max_change"] or None)
 
-    @contextmanager
-    def _at_work(self, coins: CoinEventService, *, closed_by: str | os.PathLike[str] = "") -> Iterator[Writer]:
-        """Its writer, if it is open and of this host.
-
-        Args:
-            closed_by: the run that may have taken it back.
-        """
+    @asynccontextmanager
+    async def _at_work(
+        self, coins: CoinEventService, told: Told | None, arrives: float | None, *, unless: str = ""
+    ) -> AsyncIterator[Work]:
+        """Work on it, if it is of this host and was not taken back, unless by that run."""
         planned, other = self.facts["base_url"], client_of(coins).base_url
         if planned != other:
             raise BadFile(f"{self.name}: was planned for {planned}, and not for {other}")
+        self.notes = []
         with at_work(self.path) as writer:
-            with closing(storage.connect(self.path)) as db:
-                self.facts = storage.facts(db)
-            if self.facts.get("taken_back_by") != str(Path(closed_by).absolute()):
-                self.refuse_closed()
-            yield writer
+            work = self._work = Work(writer, coins, told, arrives)  # first: from now on it can be stopped
+            try:
+                self.facts = await writer.post(storage.facts)
+                if self.facts.get("taken_back_by") != unless:
+                    self.refuse_closed()
+                await writer.post(partial(records.resume, late=work.late()))
+                await work.recount()
+                yield work
+            finally:
+                self._work = None
 
-    async def _done(self, work: Coroutine[Any, Any, object]) -> None:
+    async def _done(self, work: Work, doing: Coroutine[Any, Any, object]) -> None:
         """Have work done, and keep what came of it."""
-        doing = self._work
-        assert doing is not None  # noqa: S101  # whoever has work done has made it
         try:
-            await work
-            await doing.recount()
+            await doing
+            await work.recount()
         finally:
-            self.counts = doing.counts
-            self.ended_by, self.stopped, self.host_failed = doing.ended_by, doing.stopped, doing.host_failed
-            self._work = None
+            self.counts, self.ended_by = work.counts, work.ended_by
+            self.stopped, self.host_failed = work.stopped, work.host_failed
 
     async def _refuse_repeats(self, writer: Writer) -> None:
         """Refuse allocations that runs in the same folder have given, unless that is wanted."""
-        if self.kind is not ALLOCATIONS:
-            return
-        found = await writer.post(lambda _: repeats(self.path, self.facts["base_url"]))
-        self.notes = [*found.recent, *found.older]
-        if found.recent and self.facts.get("allow_repeats") != "yes":
-            planning.refuse(found.recent, f"{self.name}: {planning.GIVES_AGAIN}")
+        if self.kind is ALLOCATIONS:
+            recent, older = await writer.post(lambda _: repeats(self.path, self.facts["base_url"]))
+            self.notes = [*recent, *older]
+            if "allow_repeats" not in self.facts:
+                planning.refuse(recent, f"{self.name}: {planning.GIVES_AGAIN}")
 
     async def _close_the_other(self) -> None:
         """Close the run that this one takes back."""
-        back = self.facts.get("takes_back_path")
-        if back and storage.is_there(back):
-            with at_work(Path(back)) as writer:
+        other = self.facts.get("takes_back_path")
+        if other and storage.is_there(other):
+            with at_work(Path(other)) as writer:
                 facts = await writer.post(storage.facts)
                 if facts["run"] == self.facts["takes_back"] and "taken_back_by" not in facts:
                     news = {"taken_back_by": str(self.path), "taken_back": _now()}

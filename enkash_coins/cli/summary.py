@@ -33,8 +33,8 @@ def show_run(run: Run, *, check: bool = True, stderr: bool = False) -> None:
     """
     stream = sys.stderr if stderr else sys.stdout
     console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=not stream.isatty())
-    numbers, groups = run.summary(_REASONS, _EXAMPLES)
-    of = f" of {counted(numbers['changes'], 'configuration')}" if run.kind is UPDATES else ""
+    writes, companies, groups = run.summary(_REASONS, _EXAMPLES)
+    of = f" of {counted(writes, 'configuration')}" if run.kind is UPDATES else ""
     console.print(f"{run.name}: {counted(run.counts.total(), run.kind.name)}{of}", style="bold")
     width = max((len(f"{count:,}") for _, _, count, _ in groups), default=0)
     for state, reason, count, examples in groups:
@@ -48,11 +48,11 @@ def show_run(run: Run, *, check: bool = True, stderr: bool = False) -> None:
     left = run.counts.total() - sum(count for _, _, count, _ in groups)
     if left:
         console.print(f"  {left:,} for other reasons: see them with enkash-coins show {run.name} --state …")
-    for line in _held(run, numbers, check=check):
+    for line in _held(run, companies, check=check):
         console.print(line)
 
 
-def _held(run: Run, numbers: dict[str, int], *, check: bool) -> list[str]:
+def _held(run: Run, companies: int, *, check: bool) -> list[str]:
     """What holds of a run, and what does not."""
     told = []
     if run.kind is not UPDATES:
@@ -69,8 +69,8 @@ def _held(run: Run, numbers: dict[str, int], *, check: bool) -> list[str]:
         told.append("Planned without reading: what somebody else changes before it is written cannot be told")
     elif not checks:
         told.append("Written without another look: what somebody else has changed since the plan is overwritten")
-    if numbers["companies"]:
-        rows = counted(numbers["companies"], "write")
+    if companies:
+        rows = counted(companies, "write")
         told.append(f"{rows} set company_id, which cannot be read: it is neither checked nor taken back")
     if doubt := run.counts[State.UNKNOWN]:
         told.append(f"{counted(doubt, 'row')} in doubt: may have been applied; apply the run again, and it looks")

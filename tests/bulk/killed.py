@@ -9,18 +9,18 @@ from typing import Any
 
 from enkash_coins import CoinEventService
 from enkash_coins.bulk import Run
-from enkash_coins.bulk.ledger import changes
-from enkash_coins.bulk.writing import Notes
+from enkash_coins.bulk.ledger import records
+from enkash_coins.bulk.work import Work
 from enkash_coins.calls.call import Caller
 
 #: The point, what is replaced to be there, and whether that is when it begins.
 POINTS: dict[str, tuple[object, str, bool]] = {
-    "before the claim of a page is committed": (changes, "page", False),
-    "before the claim of a single change is committed": (changes, "claim", False),
+    "before the claim of a page is committed": (records, "page", False),
+    "before the claim of a single change is committed": (records, "claim", False),
     "before anything is sent": (Caller, "call", True),
     "after the answer": (Caller, "call", False),
-    "before the end is committed": (changes, "finish", False),
-    "before anyone is told of the end": (Notes, "_told", True),
+    "before the end is committed": (records, "keep", False),
+    "before anyone is told of the end": (Work, "_kept", True),
 }
 
 

@@ -128,14 +128,14 @@ def states(run: Path) -> Counter[str]:
     with closing(sqlite3.connect(run)) as db:
         if db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
             return Counter()
-        return Counter(dict(db.execute("SELECT state, sum(rows) FROM change GROUP BY state")))
+        return Counter(dict(db.execute("SELECT state, sum(rows) FROM record GROUP BY state")))
 
 
 def changes(run: Path) -> list[tuple[str, dict[str, Any], str]]:
     """Id, what is wanted, and state of all changes of a run that is whole."""
     with closing(sqlite3.connect(run)) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        found = db.execute("SELECT id, wanted, state FROM change ORDER BY number").fetchall()
+        found = db.execute("SELECT id, wanted, state FROM record ORDER BY number").fetchall()
     assert {state for *_, state in found} <= set(ENDS)
     return [(id_, json.loads(wanted), state) for id_, wanted, state in found]
 

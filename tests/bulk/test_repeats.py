@@ -118,7 +118,7 @@ async def test_what_may_have_been_given_in_the_last_seven_days_counts(
     coins: CoinEventService, given: Run, tmp_path: Path, *, state: str, days: float, repeat: bool
 ) -> None:
     """Given, or in doubt; what is older is only named."""
-    change(given.path, f"UPDATE change SET {state}, sent_at = ?", time.time() - days * DAY)  # noqa: S608  # of this table
+    change(given.path, f"UPDATE record SET {state}, sent_at = ?", time.time() - days * DAY)  # noqa: S608  # of this table
     if repeat:
         assert len(await refused(coins, tmp_path / "b.run", 1)) == 2
         return
@@ -184,7 +184,7 @@ async def test_what_is_no_neighbour_is_left_alone(coins: CoinEventService, tmp_p
 async def test_neighbour_may_have_any_name_and_a_wal(coins: CoinEventService, given: Run, tmp_path: Path) -> None:
     """A run is known by what is in it, also where a killed process has left that in the log beside the file."""
     db = sqlite3.connect(given.path)
-    db.execute("UPDATE change SET state = 'unknown'")
+    db.execute("UPDATE record SET state = 'unknown'")
     db.commit()
     for ending in ("", "-wal"):  # as kill -9 leaves them
         shutil.copyfile(f"{given.path}{ending}", f"{tmp_path}/killed.db{ending}")

@@ -13,29 +13,14 @@ _APPLICATION: Final = 0x454E4B52  # "ENKR", by which a run is known among SQLite
 _FORMAT: Final = 3
 _TABLES: Final = (
     "CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    """CREATE TABLE change (                -- one for each write; values are JSON
-    number INTEGER PRIMARY KEY,          -- the place of its first row in the input, from 0
-    line INTEGER NOT NULL,               -- of its first row
-    rows INTEGER NOT NULL DEFAULT 1,     -- how many were put together
-    id TEXT,                             -- of the configuration, or the allocation's own
-    given INTEGER NOT NULL,              -- whether the id came with the row
-    wanted TEXT NOT NULL,
-    state TEXT NOT NULL,
-    known TEXT,                          -- what was there when we last knew, in the fields that it sets
-    before TEXT,                         -- what was there right before our first write
-    found TEXT,                          -- what is there instead; of a creation, what was made
-    written INTEGER NOT NULL DEFAULT 0,  -- whether we may have written it
-    attempts INTEGER NOT NULL DEFAULT 0,
-    sent_at REAL,                        -- seconds since 1970; not of updates
-    late REAL,                           -- seconds since 1970: until then an attempt without an answer may arrive
-    reason TEXT
-)""",
-    """CREATE TABLE row (                  -- of changes that were put together of several: what each row says
-    number INTEGER PRIMARY KEY,
-    line INTEGER NOT NULL,
-    change INTEGER NOT NULL,
-    wanted TEXT NOT NULL
-)""",
+    # One for each write: see Record. Values are JSON; ``rows``: how many it was put together of.
+    """CREATE TABLE record (
+    number INTEGER PRIMARY KEY, line INTEGER NOT NULL, rows INTEGER NOT NULL DEFAULT 1, id TEXT, given INTEGER NOT NULL,
+    wanted TEXT NOT NULL, state TEXT NOT NULL, known TEXT, before TEXT, found TEXT, written INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0, sent_at REAL, late REAL, reason TEXT)""",
+    # What each row says of those that were put together.
+    """CREATE TABLE row (
+    number INTEGER PRIMARY KEY, line INTEGER NOT NULL, record INTEGER NOT NULL, wanted TEXT NOT NULL)""",
 )
 
 
@@ -126,7 +111,7 @@ def is_whole(db: sqlite3.Connection) -> bool:
 def begin(db: sqlite3.Connection) -> None:
     """Make the tables of a new ledger, in place of whatever was in it."""
     db.execute("PRAGMA user_version=0")
-    for table in ("fact", "change", "row"):
+    for table in ("fact", "record", "row"):
         db.execute(f"DROP TABLE IF EXISTS {table}")
     for table in _TABLES:
         db.execute(table)
