@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ CONFIG = ROOT / "pyproject.toml"
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 
 nox.needs_version = ">=2026.10"
-nox.options.sessions = ["lint", "types", "docs", "tests", "faults"]
+nox.options.sessions = ["lint", "types", "docs", "tests", "faults", "instructions"]
 nox.options.default_venv_backend = "venv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = True  # those found below must run
@@ -85,6 +86,24 @@ def faults(session: nox.Session) -> None:
     chosen = [argument for argument in session.posargs if argument != "--full"]
     env = {"FAULTS": "full"} if full else {}
     run_pytest(session, *chosen, str(ROOT / "tests" / "faults"), env=env)
+
+
+@nox.session(venv_backend="none")
+def instructions(session: nox.Session) -> None:
+    """What a call costs, in instructions, must not grow by 2 %; `nox -s instructions -- --keep` keeps new figures."""
+    if sys.platform == "darwin":
+        session.skip("valgrind does not run on macOS")
+    if shutil.which("valgrind") is None:
+        session.error("valgrind is missing; it is among the system's packages: apt-get install valgrind")
+    session.run(sys.executable, "-m", "benchmarks.instructions", *session.posargs)
+
+
+@nox.session(python=list(FOUND))
+def bench(session: nox.Session) -> None:
+    """Measure anew what docs/performance.md shows, peers included; `nox -s bench-3.11` on one version of Python."""
+    session.install("--no-deps", "--require-hashes", "-r", "requirements/dev.txt")
+    session.install("--no-deps", "--require-hashes", "-r", "requirements/bench.txt")
+    session.run("python", "-m", "benchmarks.performance", *session.posargs)
 
 
 @nox.session(venv_backend="none")

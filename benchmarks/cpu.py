@@ -1,9 +1,10 @@
-"""Client CPU of ``update_many``, as a ratio to the same written plainly with aiohttp.
+"""Client CPU of one update in each way, as a ratio to plain aiohttp.
 
-Both run in this process against one server in another; slices of work alternate in random order, and each pair gives
-one ratio of process time. Absolute times mean nothing on a shared machine; the median ratio does.
+All run in this process against one server in another. In each round every way sends one slice, in random order, and
+gives one ratio of process time to plain aiohttp's in that round. Absolute times mean nothing on a shared machine; the
+median ratio does.
 
-    python -m benchmarks.cpu [--updates 20000] [--slices 20]
+    python -m benchmarks.cpu [--rounds 20] [--slice 1000] [WAY ...]
 """
 
 import argparse
@@ -12,87 +13,91 @@ import gc
 import logging
 import random
 import statistics
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
 
-import aiohttp
+import attrs
 
 from benchmarks.server import fast_server
-from enkash_coins import CoinEventService, CoinEventUpdate
+from benchmarks.ways import PLAIN, Send, Way, ways
 
-_IN_FLIGHT = 32
-
-
-async def plainly(base_url: str, session: aiohttp.ClientSession, count: int) -> None:
-    """What one would write without this package: no retries, no typed errors, no outcomes."""
-    numbers = iter(range(count))
-
-    async def work() -> None:
-        for number in numbers:
-            body = {"amount": number, "configuration": "DEFAULT"}
-            async with session.patch(f"{base_url}/api/v0/enkash-coins/WCC{number}", json=body) as response:
-                answer = await response.json()
-                if answer["response_code"] != 0:
-                    raise RuntimeError(answer)
-
-    await asyncio.gather(*(work() for _ in range(_IN_FLIGHT)))
+_READ_BUFFER = 256 * 2**10
 
 
-async def with_update_many(coins: CoinEventService, count: int) -> None:
-    """The same with everything that this package does for it."""
-    updates = (CoinEventUpdate(f"WCC{number}", amount=10, configuration="DEFAULT") for number in range(count))
-    async with coins.update_many(updates, concurrency=_IN_FLIGHT) as stream:
-        async for outcome in stream:
-            if not outcome.ok:
-                raise RuntimeError(outcome)
+@attrs.frozen
+class Cpu:
+    """What one way costs.
+
+    Attributes:
+        seconds: of client CPU for one update, median.
+        ratio: to plain aiohttp, median of the rounds.
+        quartiles: of those ratios.
+    """
+
+    seconds: float
+    ratio: float
+    quartiles: tuple[float, float]
 
 
-async def _cpu_seconds(run: Callable[[], Awaitable[None]]) -> float:
+def measure(chosen: Mapping[str, Way], rounds: int, count: int) -> dict[str, Cpu]:
+    """What each way costs, in so many rounds of so many updates."""
+    # Until one block as large as asyncio's buffer was freed, glibc maps and unmaps memory for each answer.
+    bytearray(_READ_BUFFER)
+    with fast_server() as base_url, ExitStack() as opened:
+        runners, sends = {}, {}
+        for name, way in chosen.items():
+            runner = runners[name] = opened.enter_context(asyncio.Runner(loop_factory=way.loop))
+            stack = AsyncExitStack()
+            sends[name] = runner.run(stack.enter_async_context(way.open(base_url)))
+            opened.callback(_close, runner, stack)
+        seconds: dict[str, list[float]] = {name: [] for name in chosen}
+        for number in range(rounds + 1):
+            for name in random.sample(list(chosen), len(chosen)):
+                if (prepare := chosen[name].prepare) is not None:
+                    runners[name].run(prepare(base_url, count))
+                spent = runners[name].run(_seconds(sends[name], count))
+                if number:  # connections and caches are warm before anything counts
+                    seconds[name].append(spent / count)
+    return {name: _compared(seconds[name], seconds[PLAIN]) for name in chosen}
+
+
+def _close(runner: asyncio.Runner, stack: AsyncExitStack) -> None:
+    runner.run(stack.aclose())
+
+
+async def _seconds(send: Send, count: int) -> float:
     gc.collect()
     began = time.process_time_ns()
-    await run()
+    await send(count)
     return (time.process_time_ns() - began) / 1e9
 
 
-async def measure(base_url: str, *, updates: int, slices: int) -> list[tuple[float, float]]:
-    """Pairs of CPU seconds for a slice: plain aiohttp, ``update_many``."""
-    count = updates // slices
-    headers = {"Authorization": "Bearer 0123456789abcdef0123456789abcdef"}
-    async with (
-        aiohttp.ClientSession(headers=headers) as session,
-        CoinEventService.connect(base_url, auth="0123456789abcdef0123456789abcdef") as coins,
-    ):
-        runs: list[Callable[[], Awaitable[None]]] = [
-            lambda: plainly(base_url, session, count),
-            lambda: with_update_many(coins, count),
-        ]
-        for run in runs:  # connections and caches are warm before anything counts
-            await run()
-        pairs = []
-        for _ in range(slices):
-            order = random.sample((0, 1), 2)
-            seconds = {which: await _cpu_seconds(runs[which]) for which in order}
-            pairs.append((seconds[0], seconds[1]))
-        return pairs
+def _compared(seconds: list[float], plain: list[float]) -> Cpu:
+    ratios = [one / base for one, base in zip(seconds, plain, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return Cpu(statistics.median(seconds), middle, (low, high))
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--updates", type=int, default=20_000)
-    parser.add_argument("--slices", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--slice", type=int, default=1_000)
+    parser.add_argument("names", nargs="*", metavar="WAY")
     options = parser.parse_args()
     logging.getLogger("enkash_coins").setLevel(logging.ERROR)  # the server answers with one id for all
-    with fast_server() as base_url:
-        pairs = asyncio.run(measure(base_url, updates=options.updates, slices=options.slices))
-    plain, ours = (
-        statistics.median(column) / (options.updates // options.slices) for column in zip(*pairs, strict=True)
+    with tempfile.TemporaryDirectory(prefix="enkash-cpu-") as folder:
+        known = ways(Path(folder))
+        chosen = {name: known[name] for name in {PLAIN: None, **dict.fromkeys(options.names or known)}}
+        found = measure(chosen, options.rounds, options.slice)
+    print(
+        f"{options.rounds} rounds of {options.slice} updates: µs of client CPU each, ratio to plain aiohttp, quartiles"
     )
-    low, middle, high = statistics.quantiles((ours / plain for plain, ours in pairs), n=4)
-    print(f"{options.updates} updates each way in {options.slices} pairs of slices, {_IN_FLIGHT} in flight")
-    print(f"plain aiohttp  {plain * 1e6:6.1f} µs of client CPU per update (median)")
-    print(f"update_many    {ours * 1e6:6.1f} µs")
-    print(f"ratio          {middle:6.3f}    (median of the pairs; quartiles {low:.3f} and {high:.3f})")
+    for name, cpu in found.items():
+        print(f"{name:28} {cpu.seconds * 1e6:6.1f} {cpu.ratio:6.3f} ({cpu.quartiles[0]:.3f} to {cpu.quartiles[1]:.3f})")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A server in a process of its own, so that only the client's work is measured.
 
-It answers at once, or after a while. Configurations are read with the amount 5, and updated to 10.
+It answers at once, or after a while. Configurations are read with the amount 5, and updated to 10. Beneath the path
+prefix ``/cookie`` it sets a cookie, as soon as a request has none.
 """
 
 import asyncio
@@ -19,12 +20,19 @@ _BODY = (
 )
 _READ = _BODY.replace(b'"amount":10', b'"amount":5')
 _TOKEN = b'{"access_token":"0123456789abcdef0123456789abcdef","token_type":"bearer","expires_in":86399}'
+_COOKIE = b"Set-Cookie: session=0123456789abcdef; Path=/\r\n"
 _LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
 
 
-def _answer(body: bytes) -> bytes:
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
-    return head + body
+def _answer(request: bytes) -> bytes:
+    body = _TOKEN if request.startswith(b"POST /oauth/token ") else _READ if request.startswith(b"GET ") else _BODY
+    cookie = (
+        b""
+        if b" /cookie/" not in request or b"\r\nCookie:" in request
+        else b"Set-Cookie: session=0123456789abcdef; Path=/\r\n"
+    )
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n"
+    return head % (cookie, len(body)) + body
 
 
 class _Fast(asyncio.Protocol):
@@ -42,8 +50,7 @@ class _Fast(asyncio.Protocol):
             size = end + 4 + (int(length[1]) if length else 0)
             if len(self._pending) < size:
                 return
-            is_token = self._pending.startswith(b"POST /oauth/token ")
-            answer = _answer(_TOKEN if is_token else _READ if self._pending.startswith(b"GET ") else _BODY)
+            answer = _answer(self._pending[:end])
             self._pending = self._pending[size:]
             if self._latency:
                 asyncio.get_running_loop().call_later(self._latency, self._transport.write, answer)
