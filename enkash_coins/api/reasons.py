@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from http.client import responses
 from itertools import islice
 from typing import Final
@@ -29,8 +29,11 @@ _KEYS: Final = (
     "payload",  # the envelope's
 )
 _FIELD: Final = ("field", "loc", "name", "pointer", "property", "parameter")
+# What is looked at, because eight megabytes hold millions of each.
 _DEEPEST: Final = 5
-_MOST: Final = 8
+_MOST_KEYS: Final = 64
+_MOST_ENTRIES: Final = 8
+_LONGEST: Final = 1024
 _TITLE: Final = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 
 
@@ -47,7 +50,7 @@ def reason_in(answer: object, status: int = 0) -> str:
         said = [html.unescape(page[1])]
     else:
         said = [] if answer.lstrip().startswith("<") else [answer]
-    texts = list(dict.fromkeys(text for one in said if (text := " ".join(one.split()))))
+    texts = list(dict.fromkeys(text for one in said if (text := " ".join(one[:_LONGEST].split()))))
     return cut(": ".join([text for text in texts if text != responses.get(status)] or texts))
 
 
@@ -55,9 +58,9 @@ def _texts(value: object, field: str, depth: int) -> Iterator[str]:
     if isinstance(value, str):
         yield f"{field}: {value}" if field and value else value
     elif depth and isinstance(value, list):
-        yield _joined(((field, one) for one in value), depth)
+        yield _joined([(field, one) for one in value[:_MOST_ENTRIES]], depth)
     elif depth and isinstance(value, dict):
-        known = {key.lower().replace("_", "").replace("-", ""): key for key in value}
+        known = {key.lower().replace("_", "").replace("-", ""): key for key in islice(value, _MOST_KEYS)}
         field = next((_name(value[known[key]]) for key in _FIELD if key in known), field)
         if "errordescription" in known:
             known.pop("error", None)  # a word for programs
@@ -65,12 +68,14 @@ def _texts(value: object, field: str, depth: int) -> Iterator[str]:
         for one in telling:
             yield from _texts(one, field, depth - 1)
         if not telling:  # fields and what is wrong with each; at the top, a text alone may be anything
-            yield _joined((pair for pair in value.items() if depth < _DEEPEST or isinstance(pair[1], list)), depth)
+            fields = [key for key in known.values() if depth < _DEEPEST or isinstance(value[key], list)]
+            yield _joined([(key, value[key]) for key in fields[:_MOST_ENTRIES]], depth)
 
 
-def _joined(fields: Iterable[tuple[str, object]], depth: int) -> str:
-    return "; ".join(islice((text for field, one in fields for text in _texts(one, field, depth - 1)), _MOST))
+def _joined(fields: list[tuple[str, object]], depth: int) -> str:
+    return "; ".join(text for field, one in fields for text in _texts(one, field, depth - 1) if text)
 
 
 def _name(value: object) -> str:
-    return ".".join(map(str, value)) if isinstance(value, list) else value if isinstance(value, str) else ""
+    parts = value[:_MOST_ENTRIES] if isinstance(value, list) else [value]
+    return ".".join(str(part) for part in parts if isinstance(part, str | int))

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from enkash_coins import ApiError, MalformedResponse, RateLimited, Response, ServerError, errors
 from enkash_coins.api.answers import read_payload
+from enkash_coins.api.reasons import reason_in
 from enkash_coins.display import cut
 
 FAILURE = b'{"response_code":1,"response_message":"Insufficient balance","payload":"Insufficient balance"}'
@@ -85,6 +87,25 @@ def test_the_reason_is_found_whatever_its_shape(shape: str) -> None:
     error = raised(Response(400, {}, json.dumps(body).encode()))
     assert str(error) == "HTTP 400" + (f": {reason}" if reason else "")
     assert (error.response_message is None) == (not reason)
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        [{}] * 10**6,
+        [[[[{}] * 1000] * 1000] * 1000] * 1000,
+        {str(key): [] for key in range(10**6)},
+        {"errors": [{"loc": ["x" * 1000] * 10**6, "msg": "x" * 1000}] * 10**6},
+        {"errors": [{"field": [0] * 10**6, "msg": "x"}, {"loc": [[0] * 10**6], "msg": "x"}] * 10**6},
+        {"message": " " * 2**23},
+    ],
+    ids=["objects", "lists", "keys", "fields", "strange fields", "a text"],
+)
+def test_the_reason_is_not_looked_for_in_all_of_eight_megabytes(answered: object) -> None:
+    """To look at every value of a large answer would stop the event loop for seconds."""
+    began = time.process_time()
+    assert len(reason_in(answered, 400)) <= 512
+    assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize(
