@@ -62,17 +62,16 @@ def read_payload(response: Response) -> object:
     if not 200 <= response.status < 300:
         raise api_error(response)
     try:
-        answer = loads(response.body)
+        fields = _fields(loads(response.body))
     except Unreadable as error:
         reason = str(error)
     else:
-        code = _code(answer)
+        code = _code(fields)
         if code:
             raise api_error(response)
-        # Only the code decides: a success that says nothing more is still a success.
-        if code == 0 and isinstance(answer, dict):
-            return answer.get("payload")
-        reason = "has no integer response_code" if isinstance(answer, dict) else "is not an object"
+        if code == 0:  # only the code decides: a success that says nothing more is still a success
+            return fields.get("payload")
+        reason = "has no integer response_code"
     raise malformed(response, reason)
 
 
@@ -99,10 +98,9 @@ def api_error(response: Response, *, who: str = "") -> ApiError:
         answer = loads(body)
     except Unreadable:
         answer = text  # an error page of the CDN in front, say
-    code = _code(answer)
-    fields = answer if isinstance(answer, dict) else {}
+    fields = _fields(answer)
+    code, message, reason = _code(fields), fields.get("response_message"), reason_in(answer, status)
     payload = fields["payload"] if code is not None and "payload" in fields else answer
-    message, reason = fields.get("response_message", fields.get("message")), reason_in(answer, status)
     kind = _kind(status)
     said = f"response_code {code}" if kind is OperationFailed else f"HTTP {status}"
     return kind(
@@ -118,14 +116,16 @@ def api_error(response: Response, *, who: str = "") -> ApiError:
     )
 
 
-def _code(answer: object) -> int | None:
+def _fields(answer: object) -> dict[str, object]:
+    return answer if isinstance(answer, dict) else {}
+
+
+def _code(fields: dict[str, object]) -> int | None:
     """The code of ``{"payload": …, "response_code": int, "response_message": str}``, if it is there and an integer.
 
     This envelope is around every answer but a token's. Sister products say ``code`` and ``message``: both are read.
     """
-    if not isinstance(answer, dict):
-        return None
-    code = answer["response_code"] if "response_code" in answer else answer.get("code")
+    code = fields["response_code"] if "response_code" in fields else fields.get("code")
     return code if is_integer(code) else None
 
 

@@ -153,6 +153,9 @@ def test_values_of_a_model_and_json_are_compared_alike() -> None:
     assert holds(found, CUSTOM.as_dict())
     assert not holds(CUSTOM, found)
     assert not holds(found, "x")
+    assert not holds(found, "")
+    assert holds({"CUSTOM": "x", "a": {"b": 1, "c": 2}}, CustomConfiguration("x", {"a": {"c": 2, "b": 1}}))
+    assert holds(CustomConfiguration("x", {"a": [{"b": 1, "c": 2}]}), {"CUSTOM": "x", "a": ({"c": 2, "b": 1},)})
     assert holds(10, 10)
 
 

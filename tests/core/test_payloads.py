@@ -19,7 +19,7 @@ from enkash_coins import (
     MalformedResponse,
     Response,
 )
-from enkash_coins.api import converter, endpoints
+from enkash_coins.api import endpoints
 from enkash_coins.api.codec import Unreadable, documented_config, loads
 from enkash_coins.api.converter import read_config
 from enkash_coins.testing import answer
@@ -74,13 +74,6 @@ def reason(operation: str, payload: object) -> str:
     return str(error)
 
 
-@pytest.fixture
-def _made_anew() -> None:
-    """The converter made now and not by another test: else no mutant of its making would ever run."""
-    converter._converter.cache_clear()
-
-
-@pytest.mark.usefixtures("_made_anew")
 def test_the_converter_reads_every_field() -> None:
     """What is documented, what is not, and what may be missing."""
     config = read_config({**PAYLOAD, "companyId": "CEK1", "since": "June", "coin_config_id": "?"})
@@ -91,7 +84,6 @@ def test_the_converter_reads_every_field() -> None:
         assert config == CoinEventConfig("WCC024845", "DEFAULT", "INVOICE_PAYMENT", 10, None)
 
 
-@pytest.mark.usefixtures("_made_anew")
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
@@ -166,11 +158,23 @@ def test_only_the_documented_answer_is_read_the_fast_way(body: bytes, documented
         assert config == read_config(json.loads(body)["payload"])
 
 
+@pytest.mark.parametrize("status", [201, 299, 300, 404, 500])
+def test_the_status_counts_also_for_the_documented_answer(status: int) -> None:
+    """A success in words with a status that says no is no success."""
+    try:
+        config = READERS["get"](Response(status, {}, DOCUMENTED))
+    except EnkashError:
+        assert status >= 300
+    else:
+        assert status < 300
+        assert config == documented_config(DOCUMENTED)
+
+
 def test_receipt_and_balance_are_read() -> None:
     """The receipt has the id that was sent, and what the API said; a balance is a plain integer of any sign."""
     said = "Successfully allocated enkash Coins"
     assert READERS["allocate"](answer(said)) == AllocationReceipt("order-7", said)
-    for points in (0, -5, 2**63 - 1):
+    for points in (0, -5, -(2**63), 2**63 - 1):
         assert READERS["balance"](answer(points)) == points
 
 

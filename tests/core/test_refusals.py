@@ -13,6 +13,12 @@ from enkash_coins.testing import MockTransport
 
 Call = Callable[[CoinEventService, Any], Awaitable[object]]
 
+
+class _Claim:
+    def __index__(self) -> int:
+        raise TypeError("not an integer after all")
+
+
 ID_FIELDS: dict[str, Call] = {
     "get: coin_config_id": lambda coins, bad: coins.get(bad),
     "update: coin_config_id": lambda coins, bad: coins.update(bad, amount=1),
@@ -90,7 +96,7 @@ BAD_AMOUNTS: dict[str, object] = {
     "2**63": 2**63,
     "-2**63 - 1": -(2**63) - 1,
     "5,001 digits": 10**5000,
-    "a mere claim": type("Claim", (), {"__index__": None})(),
+    "a mere claim": _Claim(),
 }
 REFUSED = {
     f"{field} = {shown}": (field.partition(": ")[2], call, bad)
@@ -118,6 +124,12 @@ async def test_a_bad_value_is_refused_by_name_and_nothing_is_sent(case: str) -> 
     assert caught.value.attempts == 0
     assert caught.value.maybe_applied is False
     assert str(caught.value).isprintable()
+
+
+def test_what_is_wrong_with_an_extra_is_shown() -> None:
+    """The whole of it, because no JSON library says where."""
+    with pytest.raises(InvalidRequest, match=r"^configuration: \{1: 2\} is not the extra"):
+        endpoints.update(CoinEventUpdate("WCC1", configuration=CustomConfiguration("x", {1: 2})))  # type: ignore[dict-item]
 
 
 VERBS: dict[str, Callable[[CoinEventService], Awaitable[object]]] = {

@@ -12,7 +12,7 @@ import pytest
 from enkash_coins import ApiError, MalformedResponse, RateLimited, Response, ServerError, errors
 from enkash_coins.api.answers import read_payload
 from enkash_coins.api.reasons import reason_in
-from enkash_coins.display import cut
+from enkash_coins.display import cut, shown
 
 FAILURE = b'{"response_code":1,"response_message":"Insufficient balance","payload":"Insufficient balance"}'
 HTML = b"<html><h1>Sorry, you have been blocked</h1></html>"
@@ -74,7 +74,9 @@ REASONS: dict[str, tuple[object, str]] = {
     "camel case": ({"errorCode": "E1", "errorMessage": "No such company"}, "No such company"),
     "a text": ("No such company", "No such company"),
     "a list": (["No such company"], "No such company"),
+    "a field above its errors": ({"field": "amount", "errors": [{"msg": "is odd"}, "?"]}, "amount: is odd; amount: ?"),
     "nothing": ({}, ""),
+    "nothing known": ({"id": "WCC1", "state": {"a": 1}}, ""),
     "nothing that tells": ({"id": "WCC1", "state": {"a": 1}, "error": True, "message": None}, ""),
     "nothing, with a status": ({"status": 400, "error": "Bad Request"}, "Bad Request"),
 }
@@ -114,6 +116,7 @@ def test_the_reason_is_not_looked_for_in_all_of_eight_megabytes(answered: object
         (b"error code: 1020\n", "error code: 1020"),
         (b"<html><head><TITLE lang=en>Access denied\n &amp; so on</title>", "Access denied & so on"),
         (HTML, None),
+        (b"\n " + HTML, None),
         (b"", None),
         (b" \n", None),
     ],
@@ -137,6 +140,8 @@ PAYLOADS: dict[str, tuple[bytes, object]] = {
     "nothing": (b"", None),
     "as deep as it may be": (b"[" * 31 + b"0" + b"]" * 31, json.loads("[" * 31 + "0" + "]" * 31)),
     "too deep": (b"[" * 32 + b"0" + b"]" * 32, "[" * 32 + "0" + "]" * 32),
+    "too deep, objects": (b'{"a":' * 32 + b"0" + b"}" * 32, '{"a":' * 32 + "0" + "}" * 32),
+    "as large as it may be": (b'["' + b"x" * 65532 + b'"]', ["x" * 65532]),
     "too large": (
         b'{"response_code":1,"payload":"' + b"x" * 2**16 + b'"}',
         '{"response_code":1,"payload":"' + "x" * 65506,
@@ -191,6 +196,21 @@ def test_remote_text_is_short_and_harmless() -> None:
 def test_harmless_text_stays_as_it_is(text: str, shown: str) -> None:
     """Printable text of any script is left alone up to 512 characters."""
     assert cut(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("छूट\n", r"'\u091b\u0942\u091f\n'"),
+        ("x" * 78, "'" + "x" * 78 + "'"),
+        ("x" * 79, "'" + "x" * 78 + "…"),
+        (10**5000, "a value of type int"),
+    ],
+    ids=["scripts", "80", "81", "5,001 digits"],
+)
+def test_a_callers_value_is_shown_in_80_ascii_characters(value: object, text: str) -> None:
+    """Also one that Python would not show."""
+    assert shown(value) == text
 
 
 HEADERS = {
