@@ -30,7 +30,8 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     """One write, and all that is known of it.
 
     Attributes:
-        number, line: of its first row.
+        number: of its first row, from 0.
+        line: of its first row.
         id: of the configuration, once there is one; or the allocation's own.
         known: what was there when we last knew, in the fields that it sets.
         before: what was there right before our first write.
