@@ -21,7 +21,7 @@ from benchmarks.server import fast_server
 from enkash_coins import CoinEventService, CoinEventUpdate
 from enkash_coins.api import endpoints
 from enkash_coins.bulk import Run, State
-from enkash_coins.bulk.rows import read
+from enkash_coins.bulk.files import read
 from enkash_coins.models import CoinEventConfig, Outcome
 from enkash_coins.service import client_of
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from enkash_coins.bulk.files.problems import BadFile, printable
 from enkash_coins.bulk.ledger import storage
-from enkash_coins.bulk.source import BadFile, printable
 from enkash_coins.bulk.writer import Writer
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from enkash_coins.bulk import planning
 from enkash_coins.bulk.comparison import OK, State, readable
+from enkash_coins.bulk.files.problems import BadFile, printable
 from enkash_coins.bulk.kinds import ALLOCATIONS, KINDS, UPDATES, Item, Kind
 from enkash_coins.bulk.ledger import records, storage, views
 from enkash_coins.bulk.ledger.records import Counts, Entry, Record
@@ -19,7 +20,6 @@ from enkash_coins.bulk.limit import Refusal, refusal
 from enkash_coins.bulk.lock import at_work
 from enkash_coins.bulk.repeats import repeats
 from enkash_coins.bulk.report import outcomes
-from enkash_coins.bulk.source import BadFile, printable
 from enkash_coins.bulk.work import Told, Work
 from enkash_coins.bulk.writer import Writer
 from enkash_coins.bulk.writing import Writing

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from enkash_coins.bulk.source import printable
+from enkash_coins.bulk.files.problems import printable
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json as json_text
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, TypeVar
@@ -9,10 +10,9 @@ from typing import Annotated, Any, TypeVar
 import attrs
 from cyclopts import Parameter, Token
 
-from enkash_coins.bulk.rows import integer
 from enkash_coins.cli.exits import Exit, code_of, explained, say
 from enkash_coins.cli.settings import DEFAULTS, Host, Json
-from enkash_coins.display import cut
+from enkash_coins.display import cut, shown
 from enkash_coins.errors import ApiError, EnkashError
 from enkash_coins.models import UNSET, AllocationReceipt, CoinEventConfig
 from enkash_coins.service import CoinEventService
@@ -21,7 +21,10 @@ T = TypeVar("T")
 
 
 def _strictly(_: type, tokens: list[Token]) -> int:
-    return integer(tokens[0].value)
+    text = tokens[0].value
+    if not re.fullmatch(r"-?[0-9]{1,19}", text):  # int() would also take 1_0 and digits of other scripts
+        raise ValueError(f"{shown(text)} is not an integer of 64 bits")
+    return int(text)
 
 
 Amount = Annotated[int, Parameter(converter=_strictly)]

@@ -14,11 +14,13 @@ from cyclopts import Parameter
 
 from enkash_coins.bulk import AlreadyThere, BadFile, Run, State
 from enkash_coins.bulk.comparison import OK
-from enkash_coins.bulk.kinds import ALLOCATIONS, CREATIONS, UPDATES
+from enkash_coins.bulk.files import Item, Rows
+from enkash_coins.bulk.files.problems import printable, reason
+from enkash_coins.bulk.files.source import STANDARD_INPUT
+from enkash_coins.bulk.kinds import UPDATES
 from enkash_coins.bulk.planning import digest
-from enkash_coins.bulk.rows import FileRows, Format, read
-from enkash_coins.bulk.source import STANDARD_INPUT, printable, reason
 from enkash_coins.cli.exits import Exit, code_of, explained, say
+from enkash_coins.cli.files import FILE_DEFAULTS, FileOptions
 from enkash_coins.cli.settings import DEFAULTS, Host, JsonLines
 from enkash_coins.cli.summary import counted, described, print_json, show_run
 from enkash_coins.cli.watch import carry_out, watched
@@ -37,7 +39,6 @@ def _no_option(_: type, value: str) -> None:
 
 File = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_no_option)]  # a lone hyphen is standard input
 Output = Annotated[str | None, Parameter(name=("--output", "-o"))]
-Form = Annotated[Format | None, Parameter(name="--format")]
 Read = Annotated[bool, Parameter(negative="--no-read")]
 Check = Annotated[bool, Parameter(negative="--no-check")]
 
@@ -53,7 +54,7 @@ async def plan(
     max_change: str | None = None,
     last_wins: bool = False,
     allow_repeats: bool = False,
-    form: Form = None,
+    form: FileOptions = FILE_DEFAULTS,
     json: JsonLines = False,
     host: Host = DEFAULTS,
 ) -> int:
@@ -64,7 +65,7 @@ async def plan(
     one write. Interrupted, the same command goes on.
 
     Args:
-        file: CSV or JSON Lines; - for standard input.
+        file: CSV, JSON, Excel, OpenDocument or Parquet; - for standard input.
         output: The run's file; else FILE with the ending .run.
         allocate: FILE has allocations: company_id, event, user_id, and maybe request_id.
         create: FILE has new configurations: company_id, event, amount, configuration.
@@ -72,9 +73,8 @@ async def plan(
         max_change: Refuse changes of an amount by more, such as 20% or 50.
         last_wins: Of rows that give one field of one configuration different values, the last one counts.
         allow_repeats: Give allocations again that stand there twice, or that a run in the same folder has given.
-        form: What FILE holds, if its name does not tell.
     """
-    rows = _rows(file, allocate=allocate, create=create, form=form)
+    rows = form.rows(file, allocate=allocate, create=create, allow_repeats=allow_repeats)
     to = _beside(file, rows) if output is None else Path(output)
     async with host.connect() as coins:
         planned = partial(Run.plan, rows, coins, to=to, read=read, max_change=max_change, last_wins=last_wins)
@@ -97,7 +97,7 @@ async def apply(
     max_change: str | None = None,
     last_wins: bool = False,
     allow_repeats: bool = False,
-    form: Form = None,
+    form: FileOptions = FILE_DEFAULTS,
     json: JsonLines = False,
     host: Host = DEFAULTS,
 ) -> int:
@@ -119,7 +119,6 @@ async def apply(
         max_change: As for plan.
         last_wins: As for plan.
         allow_repeats: As for plan.
-        form: What FILE holds, if its name does not tell.
     """
     is_run = _is_run(file)
     _refuse_without_terminal(yes=yes)
@@ -127,7 +126,7 @@ async def apply(
         run = Run.open(file)
         async with host.connect() as coins:
             return await _applied(run, coins, yes=yes, check=check, force=force, replay=replay, json=json)
-    rows = _rows(file, allocate=allocate, create=create, form=form)
+    rows = form.rows(file, allocate=allocate, create=create, allow_repeats=allow_repeats)
     async with host.connect() as coins:
         planned = partial(Run.plan, rows, coins, read=read, max_change=max_change, last_wins=last_wins)
         planned = partial(planned, allow_repeats=allow_repeats)
@@ -220,14 +219,7 @@ def _is_run(file: str) -> bool:
         raise BadFile(f"{printable(file)}: {reason(error)}") from None
 
 
-def _rows(file: str, *, allocate: bool, create: bool, form: Format | None) -> FileRows:
-    if allocate and create:
-        raise InvalidRequest("--allocate and --create: a file has rows of one kind")
-    kind = ALLOCATIONS if allocate else CREATIONS if create else UPDATES
-    return read(file, kind=kind.name, form=form)
-
-
-def _beside(file: str, rows: FileRows) -> Path:
+def _beside(file: str, rows: Rows[Item]) -> Path:
     """Where the run of a file is; that of a pipe is in this folder, and named after what came through it."""
     if file == STANDARD_INPUT or not Path(file).is_file():
         return Path(f"stdin-{digest(rows)[:12]}.run")

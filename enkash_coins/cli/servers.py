@@ -18,8 +18,8 @@ from cyclopts.validators import Number
 
 from enkash_coins.bulk import Run
 from enkash_coins.bulk.comparison import OK, Values
+from enkash_coins.bulk.files import read
 from enkash_coins.bulk.kinds import UPDATES
-from enkash_coins.bulk.rows import read
 from enkash_coins.calls.retry import RetryPolicy
 from enkash_coins.cli.exits import Exit, say
 from enkash_coins.cli.runs import code_of_run

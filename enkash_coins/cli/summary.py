@@ -9,9 +9,9 @@ from rich.text import Text
 
 from enkash_coins.bulk import Record, Run, State
 from enkash_coins.bulk.comparison import OK
+from enkash_coins.bulk.files.problems import printable
 from enkash_coins.bulk.kinds import UPDATES
 from enkash_coins.bulk.report import explained
-from enkash_coins.bulk.source import printable
 from enkash_coins.display import cut
 
 _REASONS = 10

@@ -266,9 +266,9 @@ def test_summary_is_short(start: Start, run: Command) -> None:
     [
         ("", "u.csv: is empty"),
         (HEADER, "u.csv: has a header, but no rows"),
-        (f"{HEADER}WCC00001,1\nWCC00002,10.5\n", "u.csv:3: column amount: '10.5' is not an integer"),
+        (f"{HEADER}WCC00001,1\nWCC00002,10.5\n", "u.csv:3: column amount: '10.5' is not a whole number"),
         (f"{HEADER}WCC00001,1\nWCC00002\n", "u.csv:3: has 1 cells, but the header has 2"),
-        ("coin_config_id,amuont\nWCC00001,1\n", "u.csv:1: column amuont: is unknown; known are coin_config_id,"),
+        ("coin_config_id,amuont\nWCC00001,1\n", "u.csv:1: column amuont: is unknown. Is amount meant?"),
     ],
 )
 def test_bad_file_is_one_line_and_nothing_is_sent(sandbox: Sandbox, run: Command, content: str, problem: str) -> None:

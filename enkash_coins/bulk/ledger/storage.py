@@ -6,7 +6,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
-from enkash_coins.bulk.source import BadFile, printable
+from enkash_coins.bulk.files.problems import BadFile, printable
 from enkash_coins.bulk.writer import LedgerFailed
 
 _APPLICATION: Final = 0x454E4B52  # "ENKR", by which a run is known among SQLite files
