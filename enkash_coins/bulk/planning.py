@@ -10,11 +10,11 @@ from typing import Final
 import msgspec
 
 from enkash_coins.bulk.comparison import State, Values
+from enkash_coins.bulk.files.problems import BadFile
 from enkash_coins.bulk.kinds import ALLOCATIONS, OF_ITEM, UPDATES, Item, Kind
 from enkash_coins.bulk.ledger import records, storage
 from enkash_coins.bulk.ledger.records import Entry, Row
 from enkash_coins.bulk.report import told
-from enkash_coins.bulk.files.problems import BadFile
 from enkash_coins.bulk.writer import Writer
 from enkash_coins.display import shown
 from enkash_coins.errors import InvalidRequest

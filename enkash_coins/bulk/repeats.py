@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from enkash_coins.bulk.files.problems import BadFile, printable, reason
 from enkash_coins.bulk.kinds import ALLOCATIONS
 from enkash_coins.bulk.ledger import storage, views
 from enkash_coins.bulk.ledger.records import Given
 from enkash_coins.bulk.lock import is_held
-from enkash_coins.bulk.files.problems import BadFile, printable, reason
 from enkash_coins.bulk.writer import LedgerFailed
 
 _RECENT: Final = 7 * 24 * 3600.0

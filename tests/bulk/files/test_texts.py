@@ -133,6 +133,7 @@ def test_what_people_have_is_read(
 
 
 KNOWN = "coin_config_id, amount, configuration, company_id, event"
+PACKED = gzip.compress(ONE.encode(), mtime=0)
 IGNORE = "--ignore leaves it out"
 # fmt: off
 REFUSED: list[Any] = [
@@ -148,8 +149,8 @@ REFUSED: list[Any] = [
     (b"\xef\xbb\xbfa\n\xff", {}, "u.csv:2: is not UTF-8"),
     (b"a\r\xff", {"encoding": "ascii"}, "u.csv:2: is not ASCII"),
     (ONE.encode() + b"x" * (2**20 + 1), {}, "u.csv:3: the line is longer than 1,048,576 characters"),
-    (gzip.compress(ONE.encode(), mtime=0)[:-9], {}, "u.csv:1: the compressed file is cut off or damaged here"),
-    (gzip.compress(ONE.encode(), mtime=0)[:-8] + b"checksum", {}, "u.csv:1: the compressed file is cut off or damaged here"),
+    (PACKED[:-9], {}, "u.csv:1: the compressed file is cut off or damaged here"),
+    (PACKED[:-8] + b"checksum", {}, "u.csv:1: the compressed file is cut off or damaged here"),
     ('coin_config_id,amount\nA,1\nB,"2\nC,3\n', {}, "u.csv:3: has a quote that is never closed"),
     ('coin_config_id,amount\n"A"B,2\n', {}, "u.csv:2: is not CSV: ',' expected after '\"'"),
     ("coin_config_id,amount\nA," + "x" * 131_073, {},
@@ -164,7 +165,7 @@ REFUSED: list[Any] = [
      f"u.csv:1: column '{'x' * 78}…: is unknown. Known are {KNOWN}. {IGNORE}"),
     ("amount,event\n1,X\n", {}, "u.csv:1: column coin_config_id: is missing"),
     ("coin_config_id,amount\nA,1\n", {"columns": {"amount": "New"}},
-     "u.csv:1: column amount: is unknown: known are coin_config_id, New, configuration, company_id, event; " + IGNORE),
+     "u.csv:1: column amount: is unknown. Known are coin_config_id, New, configuration, company_id, event. " + IGNORE),
     ("coin_config_id,amount,amount\nA,1,2\n", {}, "u.csv:1: column amount: stands there twice, also as amount"),
     ("coin_config_id,amount,Coin Config Id\nA,1,B\n", {},
      "u.csv:1: column Coin Config Id: stands there twice, also as coin_config_id"),
