@@ -94,7 +94,7 @@ class Caller:
         closing = self._closing.get()
         clock = asyncio.get_running_loop().time
         request = endpoint.request
-        headers, body = request.headers, request.body
+        body = request.body
         began = request.sent_at = clock()
         ends = None if options.deadline is None else began + options.deadline
         tries: _Tries | None = None  # the first try needs none of it
@@ -135,8 +135,8 @@ class Caller:
             except asyncio.CancelledError as cancelled:
                 _log_cut_off(cancelled, endpoint, harmless=not doubt, patient=patient)
                 raise
-            # A copy, as it was before the layers completed it: what a transport has seen does not change.
-            request = attrs.evolve(request, headers=headers, body=body, sent_at=clock(), token_renewed=False)
+            # A copy, because what a transport has seen does not change; headers that a layer has added stay.
+            request = attrs.evolve(request, body=body, sent_at=clock(), token_renewed=False)
         if error is None or (delay is not None and self.closed):
             return _complete(ServiceClosed("the service was closed"), endpoint, attempts, maybe_applied=doubt)
         error = _complete(error, endpoint, attempts, maybe_applied=doubt)

@@ -23,10 +23,11 @@ from enkash_coins.transport import Request, Response, WrongLoop, mark
 from enkash_coins.transports.connectors import Connector, TlsConnector
 from enkash_coins.transports.cookies import Jar
 from enkash_coins.transports.settings import HttpSettings
-from enkash_coins.transports.translation import LARGEST_BODY, LARGEST_HEADER, TooLarge, out_of_time, translated
+from enkash_coins.transports.translation import LARGEST_HEADER, TooLarge, out_of_time, translated
 
 __all__ = ["AiohttpTransport", "ClientSession"]
 
+_LARGEST_BODY: Final = 8 * 2**20
 _PLAIN_HEADERS = frozenset({"User-Agent", "Accept"})
 # A short value ("lang=e") is no secret, and could be part of any text.
 _LONG_SECRET = 8
@@ -148,7 +149,7 @@ class AiohttpTransport:
             answer = await wire.request(request.method, url, data=body, headers=self._headers(wire, request, url))
             try:
                 content = await answer.content.readany()
-                if not answer.content.at_eof() or len(content) > LARGEST_BODY:
+                if not answer.content.at_eof() or len(content) > _LARGEST_BODY:
                     content = await _read_on(answer, content)
             except BaseException:
                 answer.close()
@@ -242,13 +243,13 @@ async def _lasting(session: ClientSession) -> AsyncGenerator[None]:
 async def _read_on(answer: aiohttp.ClientResponse, first: bytes) -> bytes:
     """The decoded body, given up as soon as it is too large: 102 kB of gzip can be 100 MiB of zeros."""
     blocks, size = [first], len(first)
-    while size <= LARGEST_BODY:
+    while size <= _LARGEST_BODY:
         block = await answer.content.readany()
         if not block:
             return b"".join(blocks)
         blocks.append(block)
         size += len(block)
-    raise TooLarge
+    raise TooLarge(_LARGEST_BODY)
 
 
 def _let_go(wire: _Wire) -> None:

@@ -19,12 +19,11 @@ from enkash_coins.errors import (
     TlsError,
 )
 
-LARGEST_BODY: Final = 8 * 2**20
 LARGEST_HEADER: Final = 64 * 2**10
 
 
 class TooLarge(Exception):
-    """More than ``LARGEST_BODY`` bytes, decoded."""
+    """More bytes than this, decoded."""
 
 
 def translated(error: Exception, host: str | None, *, left: bool, closed: bool) -> EnkashError:  # noqa: C901  # a case for each failure
@@ -47,8 +46,8 @@ def translated(error: Exception, host: str | None, *, left: bool, closed: bool) 
             return ConnectError(f"no connection to {host}: {_reason(error.os_error)}")
         case aiohttp.ClientHttpProxyError():
             return ConnectError(f"no connection to {host}: the proxy answered HTTP {error.status}")
-        case TooLarge():
-            return MalformedResponse(f"the answer of {host} is larger than {LARGEST_BODY} bytes")
+        case TooLarge(args=(most,)):
+            return MalformedResponse(f"the answer of {host} is larger than {most} bytes")
         case aiohttp.ClientResponseError() if left and error.message.startswith("Got more than"):
             # aiohttp does not say which; of its words only the length is safe to repeat.
             return MalformedResponse(f"the answer of {host} has a header of more than {LARGEST_HEADER} bytes")

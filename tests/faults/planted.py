@@ -33,8 +33,8 @@ class Bug:
 BUGS: Final = (
     Bug(
         "a new request id per retry",
-        "headers=headers, body=body, sent_at=clock()",
-        'headers=headers, body=body.replace(b\'"requestId":"\', b\'"requestId":"x\'), sent_at=clock()',
+        "request, body=body, sent_at=clock()",
+        'request, body=body.replace(b\'"requestId":"\', b\'"requestId":"x\'), sent_at=clock()',
         (SIMULATION,),
     ),
     Bug(

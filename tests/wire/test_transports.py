@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -164,7 +165,10 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 async def test_how_a_write_may_end(make: Make, reply: bytes | None, kind: type[EnkashError]) -> None:
     """Each trouble has its error; it is sent once, says whether it may have been applied, and shows no token."""
     seen: list[bytes] = []
-    async with raw(reply, seen) as url, CoinEventService(make(url), auth="s3cret-token", timeout=0.3) as coins:
+    async with (
+        raw(reply, seen) as url,
+        CoinEventService(make(url), auth="s3cret-token", timeout=30 if reply is not None else 0.3) as coins,
+    ):
         with pytest.raises(kind) as caught:
             await coins.allocate(company_id="CEK1", event="E", user_id="U")
     assert type(caught.value) is kind
@@ -254,3 +258,28 @@ async def test_a_definite_no_is_rejected_over_a_mock() -> None:
     async with CoinEventService(MockTransport([answer(None, status=404)])) as coins:
         outcomes = await coins.update_many([CoinEventUpdate("WCC1", amount=1)]).failures()
     assert [outcome.status for outcome in outcomes] == [OutcomeStatus.REJECTED]
+
+
+class Tagged:
+    """A layer that gives each call an id of its own."""
+
+    def __init__(self, inner: Transport) -> None:
+        self._inner = inner
+
+    async def send(self, request: Request, /) -> Response:
+        """Add it, unless it is there already: a call that is sent again keeps its id."""
+        request.headers = {"X-Correlation-Id": str(uuid.uuid4()), **request.headers}
+        return await self._inner.send(request)
+
+    async def aclose(self) -> None:
+        """Close the inner transport."""
+        await self._inner.aclose()
+
+
+async def test_what_a_layer_adds_is_there_again_on_a_retry() -> None:
+    """Headers of a call stay the same however often it is sent; the next call has others."""
+    mock = MockTransport([answer(None, status=503), answer(1), answer(2)])
+    async with CoinEventService(Tagged(mock), auth="token", retry=RetryPolicy(base=0)) as coins:
+        assert [await coins.balance("EK1"), await coins.balance("EK1")] == [1, 2]
+    first, again, other = (request.headers["X-Correlation-Id"] for request in mock.requests)
+    assert first == again != other
