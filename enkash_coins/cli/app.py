@@ -1,15 +1,15 @@
 """The commands, and what is common to running any of them."""
 
+import inspect
 import logging
+import os
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 
 from enkash_coins._version import __version__
-from enkash_coins.bulk import BadFile, LedgerFailed
-from enkash_coins.cli import login, operations, runs, servers
-from enkash_coins.cli.exits import Exit, code_of, explained, say
-from enkash_coins.errors import EnkashError
+from enkash_coins.cli import ending, login, operations, runs, servers
+from enkash_coins.cli.exits import FAILURES, Exit, say, told
 
 _EPILOGUE = """\
 Credentials come from the environment only: ENKASH_TOKEN; or ENKASH_CLIENT_ID, ENKASH_CLIENT_SECRET, \
@@ -56,34 +56,27 @@ def run(argv: Sequence[str]) -> int:
     """Run one command; every failure that is not a mistake of ours is one line and an exit code."""
     log = logging.getLogger("enkash_coins")
     if not log.handlers:
-        log.addHandler(_ForPeople(logging.WARNING))
+        log.addHandler(_ForPeople())
+    if "--no-color" in argv:  # of any command, wherever it stands
+        os.environ["NO_COLOR"] = "1"
+        argv = [argument for argument in argv if argument != "--no-color"]
     try:
-        code: object = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        say(" ".join(str(error).split()))
-        return Exit.USAGE
-    except BadFile as error:
-        for problem in error.problems:
-            say(problem)
-        return Exit.USAGE
-    except LedgerFailed as error:
-        say(str(error))
-        return Exit.STORAGE
-    except EnkashError as error:
-        say(explained(error))
-        return code_of(error)
-    except ModuleNotFoundError as error:  # an extra's: its message is the command that installs it
-        say(str(error))
-        return Exit.USAGE
-    except KeyboardInterrupt:
-        say("interrupted")
-        return Exit.INTERRUPTED
+        command, bound, _ = app.parse_args(argv, exit_on_error=False, print_error=False)
+        code = command(*bound.args, **bound.kwargs)
+        if inspect.iscoroutine(code):
+            code = ending.run(code)
+    except FAILURES as error:
+        lines, code = told(error)
+        for line in lines:
+            say(line)
     return code if isinstance(code, int) else Exit.WELL
 
 
 class _ForPeople(logging.Handler):
-    """The package's warnings, but for those that the command tells in its own words."""
+    """What the package logs, but for the warnings that the command tells in its own words."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.module not in ("call", "stream", "password_grant"):
+        if record.levelno < logging.WARNING:
+            say(record.getMessage())
+        elif record.module not in ("call", "stream", "password_grant"):
             say(f"warning: {record.getMessage()}")

@@ -1,9 +1,15 @@
 """Exit codes, and errors as one line that says what to do next."""
 
+import asyncio
 import shlex
 import sys
+from collections.abc import Sequence
 from enum import IntEnum
 
+from cyclopts import CycloptsError
+
+from enkash_coins.bulk import BadFile, LedgerFailed
+from enkash_coins.bulk.source import printable, reason
 from enkash_coins.bulk.work import OF_THE_HOST
 from enkash_coins.errors import (
     AccountLocked,
@@ -18,6 +24,23 @@ from enkash_coins.errors import (
 )
 
 _RESET = "enkash-coins login --reset"
+
+
+#: Everything else that a command raises is a mistake of ours.
+FAILURES = (
+    EnkashError,
+    BadFile,
+    CycloptsError,
+    ModuleNotFoundError,
+    LedgerFailed,
+    OSError,
+    KeyboardInterrupt,
+    asyncio.CancelledError,
+)
+
+
+class Interrupted(EnkashError):
+    """A signal has ended the call."""
 
 
 class Exit(IntEnum):
@@ -38,6 +61,26 @@ def say(text: str) -> None:
     print(f"enkash-coins: {text}", file=sys.stderr)
 
 
+def told(failure: BaseException) -> tuple[Sequence[str], Exit]:
+    """What is said of a command's failure, and its exit code."""
+    match failure:
+        case EnkashError():
+            return (explained(failure),), code_of(failure)
+        case BadFile():
+            return failure.problems, Exit.USAGE
+        case CycloptsError():
+            return (" ".join(str(failure).split()),), Exit.USAGE
+        case ModuleNotFoundError():  # an extra's: its message is the command that installs it
+            return (str(failure),), Exit.USAGE
+        case LedgerFailed():
+            return (str(failure),), Exit.STORAGE
+        case OSError():
+            where = f"{printable(str(failure.filename))}: " if failure.filename else ""
+            return (where + reason(failure),), Exit.STORAGE
+        case _:
+            return ("interrupted",), Exit.INTERRUPTED
+
+
 def code_of(error: EnkashError) -> Exit:
     """The exit code for a call that ended with this error."""
     match error:
@@ -47,8 +90,14 @@ def code_of(error: EnkashError) -> Exit:
             return Exit.STORAGE
         case LoginRefused() | LoginSuspended():
             return Exit.LOGIN
+        case Interrupted():
+            return Exit.INTERRUPTED
+        case _ if error.maybe_applied and error.operation in ("allocate", "create"):
+            return Exit.DOUBT
+        case _ if isinstance(error, OF_THE_HOST):
+            return Exit.HOST
         case _:
-            return Exit.HOST if isinstance(error, OF_THE_HOST) else Exit.NOT_APPLIED
+            return Exit.DOUBT if error.maybe_applied and error.operation == "update" else Exit.NOT_APPLIED
 
 
 def explained(error: EnkashError, *, look: tuple[str, ...] = ()) -> str:

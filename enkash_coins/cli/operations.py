@@ -1,21 +1,23 @@
 """The five operations, one call each."""
 
-import asyncio
 import json as json_text
 import re
 import uuid
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import attrs
 from cyclopts import Parameter, Token
 
-from enkash_coins.cli.exits import Exit, code_of, explained, say
+from enkash_coins.cli.ending import stopped_by
+from enkash_coins.cli.exits import Exit, Interrupted, code_of, explained, say
 from enkash_coins.cli.settings import DEFAULTS, Host, Json
 from enkash_coins.display import cut, shown
 from enkash_coins.errors import ApiError, EnkashError
 from enkash_coins.models import UNSET, AllocationReceipt, CoinEventConfig
 from enkash_coins.service import CoinEventService
+from enkash_coins.transport import was_harmless
 
 T = TypeVar("T")
 
@@ -30,16 +32,16 @@ def _strictly(_: type, tokens: list[Token]) -> int:
 Amount = Annotated[int, Parameter(converter=_strictly)]
 
 
-def get(coin_config_id: str, /, *, json: Json = False, host: Host = DEFAULTS) -> int:
+async def get(coin_config_id: str, /, *, json: Json = False, host: Host = DEFAULTS) -> int:
     """Show one coin event configuration.
 
     Args:
         coin_config_id: Its id, such as WCC12345.
     """
-    return _perform(host, lambda coins: coins.get(coin_config_id), CoinEventConfig.as_dict, json=json)
+    return await _perform("get", host, lambda coins: coins.get(coin_config_id), CoinEventConfig.as_dict, json=json)
 
 
-def update(
+async def update(
     coin_config_id: str,
     /,
     *,
@@ -69,10 +71,10 @@ def update(
             event=UNSET if event is None else event,
         )
 
-    return _perform(host, call, CoinEventConfig.as_dict, json=json, look=("get", coin_config_id))
+    return await _perform("update", host, call, CoinEventConfig.as_dict, json=json, look=("get", coin_config_id))
 
 
-def create(
+async def create(
     *, company_id: str, event: str, amount: Amount, configuration: str, json: Json = False, host: Host = DEFAULTS
 ) -> int:
     """Make a new configuration.
@@ -87,10 +89,10 @@ def create(
     def call(coins: CoinEventService) -> Awaitable[CoinEventConfig]:
         return coins.create(company_id=company_id, event=event, amount=amount, configuration=configuration)
 
-    return _perform(host, call, CoinEventConfig.as_dict, json=json, look=())
+    return await _perform("create", host, call, CoinEventConfig.as_dict, json=json)
 
 
-def allocate(
+async def allocate(
     *,
     company_id: str,
     event: str,
@@ -109,59 +111,60 @@ def allocate(
         request_id: The allocation's own id, best made from your order's; else a random one.
         replay: In doubt send it again with the same id. It is not documented that EnKash gives coins only once then.
     """
-    own_id = str(uuid.uuid4()) if request_id is None else request_id  # here, to have it when Ctrl-C is pressed
+    own_id = str(uuid.uuid4()) if request_id is None else request_id  # here, to have it when a signal comes
 
     def call(coins: CoinEventService) -> Awaitable[AllocationReceipt]:
         return coins.allocate(company_id=company_id, event=event, user_id=user_id, request_id=own_id, replay=replay)
 
-    return _perform(host, call, attrs.asdict, json=json, look=("balance", user_id), request_id=own_id)
+    look = ("balance", user_id)
+    return await _perform("allocate", host, call, attrs.asdict, json=json, look=look, request_id=own_id)
 
 
-def balance(user_id: str, /, *, json: Json = False, host: Host = DEFAULTS) -> int:
+async def balance(user_id: str, /, *, json: Json = False, host: Host = DEFAULTS) -> int:
     """Show how many coins a user has.
 
     Args:
         user_id: The user's id.
     """
-    return _perform(
-        host, lambda coins: coins.balance(user_id), lambda points: {"user_id": user_id, "balance": points}, json=json
-    )
+
+    def shown(points: int) -> dict[str, object]:
+        return {"user_id": user_id, "balance": points}
+
+    return await _perform("balance", host, lambda coins: coins.balance(user_id), shown, json=json)
 
 
-def _perform(
+async def _perform(
+    operation: str,
     host: Host,
     call: Callable[[CoinEventService], Awaitable[T]],
     shown: Callable[[T], Mapping[str, object]],
     *,
     json: bool,
-    look: tuple[str, ...] | None = None,
+    look: tuple[str, ...] = (),
     request_id: str | None = None,
 ) -> int:
-    coins = host.connect()
-
-    async def called() -> T:
-        async with coins:
-            return await call(coins)
-
+    writes = operation not in ("get", "balance")
+    cut_off = Interrupted("interrupted", operation=operation, maybe_applied=writes, request_id=request_id)
+    error: EnkashError
     try:
-        values = shown(asyncio.run(called()))
-    except KeyboardInterrupt:
-        say(
-            explained(
-                EnkashError("interrupted", maybe_applied=look is not None, request_id=request_id), look=look or ()
-            )
-        )
-        return Exit.INTERRUPTED
-    except EnkashError as error:
-        say(explained(error, look=look or ()))
-        if json:
-            print(json_text.dumps({"error": facts(error)}))
-        return code_of(error)
-    if json:
-        print(json_text.dumps(values))
+        with stopped_by(last_words=explained(cut_off, look=look)):
+            async with host.connect() as coins:
+                values = shown(await call(coins))
+    except CancelledError as cancelled:
+        cut_off.maybe_applied = writes and not was_harmless(cancelled)
+        error = cut_off
+    except EnkashError as caught:
+        error = caught
     else:
-        show(values)
-    return Exit.WELL
+        if json:
+            print(json_text.dumps(values))
+        else:
+            show(values)
+        return Exit.WELL
+    say(explained(error, look=look))
+    if json:
+        print(json_text.dumps({"error": facts(error)}))
+    return code_of(error)
 
 
 def facts(error: EnkashError) -> dict[str, Any]:

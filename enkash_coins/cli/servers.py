@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -25,7 +25,7 @@ from enkash_coins.cli.exits import Exit, say
 from enkash_coins.cli.runs import code_of_run
 from enkash_coins.cli.settings import JsonLines
 from enkash_coins.cli.summary import print_json, show_run
-from enkash_coins.cli.watch import carry_out, on_signals, watched
+from enkash_coins.cli.watch import carry_out, watched
 from enkash_coins.service import CoinEventService
 
 if TYPE_CHECKING:
@@ -103,23 +103,22 @@ async def sandbox(
     except (ValueError, ModuleNotFoundError) as error:
         say(f"sandbox: {error}")
         return Exit.USAGE
-    ended = asyncio.Event()
-    with on_signals(ended.set):
-        try:
-            await server.start()
-        except OSError as error:
-            say(f"sandbox: cannot listen on port {port}: {os.strerror(error.errno or 0).lower()}")
-            return Exit.USAGE
-        async with aclosing(server):
-            for name, value in server.environment.items():
-                print(f"export {name}={shlex.quote(value)}")
-            sys.stdout.flush()
-            say(
-                "sandbox: running, with made-up credentials. Paste these lines into another terminal, and open"
-                f" {server.base_url} in a browser to see what happens; Ctrl-C ends it"
-            )
-            await ended.wait()
-    return Exit.WELL
+    try:
+        await server.start()
+    except OSError as error:
+        say(f"sandbox: cannot listen on port {port}: {os.strerror(error.errno or 0).lower()}")
+        return Exit.USAGE
+    async with aclosing(server):
+        for name, value in server.environment.items():
+            print(f"export {name}={shlex.quote(value)}")
+        sys.stdout.flush()
+        say(
+            "sandbox: running, with made-up credentials. Paste these lines into another terminal, and open"
+            f" {server.base_url} in a browser to see what happens; Ctrl-C ends it"
+        )
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+    return Exit.INTERRUPTED
 
 
 async def demo(

@@ -448,17 +448,6 @@ def test_creations_are_a_run(sandbox: Sandbox, run: Command) -> None:
     assert all(name in done.err for name in made)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-def test_full_disk_under_standard_output_is_exit_5(five: Sandbox) -> None:
-    """When results cannot be printed they are in the run all the same."""
-    write(f"{HEADER}WCC00001,7\n")
-    with Path("/dev/full").open("w", encoding="utf-8") as full:
-        done = ended(process("apply", "u.csv", "--yes", "--json", stdout=full))
-    assert done.code == 5
-    assert "no space left on device" in done.err.lower()
-    assert five.configs["WCC00001"]["amount"] == 7
-
-
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
