@@ -9,7 +9,7 @@ from enum import IntEnum
 from cyclopts import CycloptsError
 
 from enkash_coins.bulk import BadFile, LedgerFailed
-from enkash_coins.bulk.source import printable, reason
+from enkash_coins.bulk.files.problems import printable, reason
 from enkash_coins.bulk.work import OF_THE_HOST
 from enkash_coins.errors import (
     AccountLocked,
