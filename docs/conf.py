@@ -46,10 +46,11 @@ napoleon_use_rtype = False
 # Pages about these lie on other hosts, or they stand behind the public names and
 # are said in words where it matters. Any other name that leads nowhere is an error.
 nitpick_ignore_regex = [
-    ("py:class", r"(aiohttp|collections|opentelemetry|os|ssl)\..*|ClientSession"),
+    ("py:class", r"(aiohttp|collections|opentelemetry|os|pathlib|ssl)\..*"),
+    ("py:class", "ClientSession"),
     ("py:class", r"enkash_coins\.service\.ConnectOptions"),
+    ("py:class", r"enkash_coins\.bulk\.files\.rows\.(T|_Options)"),
     ("py:class", r"enkash_coins\.models\.(Item|Result|Unset)"),
-    ("py:class", r"enkash_coins\.transport\.Limits"),
 ]
 
 

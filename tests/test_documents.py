@@ -18,6 +18,7 @@ import attrs
 import pytest
 
 import enkash_coins
+from enkash_coins import bulk, sandbox
 from enkash_coins.sandbox import FaultKind, Sandbox
 
 ROOT = Path(__file__).parent.parent
@@ -144,10 +145,12 @@ def test_ci_runs_the_readmes_test_command() -> None:
 
 
 def test_the_reference_covers_every_public_name() -> None:
-    """What can be imported from the package is described."""
+    """What can be imported from the package, and from its folders for runs and the sandbox, is described."""
     reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    described = set(re.findall(r"^\.\. auto\w+:: enkash_coins\.(\w+)$", reference, re.MULTILINE))
-    assert described == set(enkash_coins.__all__) - {"__version__"}
+    public = {"": enkash_coins.__all__, r"bulk\.": bulk.__all__, r"sandbox\.": sandbox.__all__}
+    for folder, names in public.items():
+        described = re.findall(rf"^\.\. auto\w+:: enkash_coins\.{folder}(\w+)(?:\(.*\))?$", reference, re.MULTILINE)
+        assert sorted(described) == sorted({*names} - {"__version__"})
 
 
 def test_every_exception_is_explained() -> None:
