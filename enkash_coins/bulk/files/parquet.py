@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any, Final
 
 from enkash_coins.bulk.files.problems import Unreadable
+from enkash_coins.extras import lacking
 
 #: How such a file begins.
 BEGINNING: Final = b"PAR1"
@@ -21,7 +22,7 @@ def rows(file: IO[bytes]) -> Iterator[tuple[int, Sequence[object]]]:
         import pyarrow as pa  # noqa: PLC0415  # an extra
         from pyarrow.parquet import ParquetFile  # noqa: PLC0415
     except ModuleNotFoundError:
-        raise Unreadable("reading Parquet is an extra: pip install 'enkash-coins[parquet]'") from None
+        raise Unreadable(lacking("reading Parquet", "parquet")) from None
     number = 0
     try:
         file.seek(0)

@@ -9,6 +9,7 @@ from zipfile import BadZipFile
 from enkash_coins.bulk.files.problems import Unreadable
 from enkash_coins.bulk.files.unshown import check, unshown
 from enkash_coins.display import shown
+from enkash_coins.extras import lacking
 
 #: How such files begin: as ZIP archives, and as Excel 97 wrote them.
 BEGINNINGS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
@@ -31,7 +32,7 @@ class Sheet:
         try:
             import python_calamine as calamine  # noqa: PLC0415  # an extra
         except ModuleNotFoundError:
-            raise Unreadable("reading spreadsheets is an extra: pip install 'enkash-coins[excel]'") from None
+            raise Unreadable(lacking("reading spreadsheets", "excel")) from None
         try:
             check(file)
             book = calamine.load_workbook(file)

@@ -2,13 +2,14 @@
 
 It gives an empty cell for a formula that failed and for one that nothing has computed yet, which would be read as
 "leave it as it is". It makes room for all cells up to the farthest one, which ends the process where memory does (seen:
-512 GB, for one cell in the last corner of a sheet). And it does not end at OpenDocument that is cut off.
+512 GB, for one cell in the last corner of a sheet). And at files that are cut off it panics, or does not end.
 """
 
 import html
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from os import SEEK_END
 from posixpath import join, normpath
 from typing import IO, Final
 from xml.parsers import expat
@@ -26,6 +27,7 @@ _VALUE = re.compile(rb"<(?:\w+:)?v\b[^>]*>([^<]+)<")
 _FORMULA = re.compile(rb"<(?:\w+:)?f\b[^>]*>([^<]*)")
 _SHEET = re.compile(rb"""<(?:\w+:)?sheet\b[^>]*:id=["']([^"']+)["']""")
 _RELATION = re.compile(rb"<(?:\w+:)?Relationship\b[^>]*>")
+_SECTOR: Final = 512  # of Excel 97
 _CONTENT: Final = "content.xml"  # of OpenDocument
 _FAILED_ODS = re.compile(rb"""value-type=["']error["'][^>]*>\s*<text:p>([^<]*)""")
 
@@ -40,13 +42,15 @@ Unshown = dict[int, dict[int, str]]
 
 
 def check(file: IO[bytes]) -> None:
-    """Raise ``Unreadable`` for what is too big to be unpacked, ``ExpatError`` for OpenDocument that is cut off."""
+    """Raise ``Unreadable`` for what is too big to be unpacked, and for what is cut off; for some, ``ExpatError``."""
     if is_zipfile(file):
         with ZipFile(file) as archive:
             if sum(part.file_size for part in archive.infolist()) > _MOST_BYTES:
                 raise Unreadable(f"unpacks to more than {_MOST_BYTES:,} bytes")
             if _CONTENT in archive.namelist():
                 expat.ParserCreate().Parse(archive.read(_CONTENT), True)  # noqa: FBT003  # its own signature
+    elif file.seek(0, SEEK_END) % _SECTOR:
+        raise Unreadable("is cut off")
     file.seek(0)
 
 

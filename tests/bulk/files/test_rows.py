@@ -73,7 +73,7 @@ def test_equal_allocations_are_told(tmp_path: Path, rows: int) -> None:
 
 
 def test_a_second_header_among_texts_is_told(tmp_path: Path) -> None:
-    """Cat a.csv b.csv: also far down, where lines are read many at once, and spelled otherwise."""
+    """A file that cat made of two: also far down, where lines are read many at once, and spelled otherwise."""
     path = tmp_path / "a.csv"
     rows = "".join(f"C,E,U{row}\n" for row in range(1000))
     path.write_text(

@@ -3,7 +3,7 @@
 import datetime as dt
 import struct
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,14 @@ import xlsxwriter
 
 from enkash_coins import CoinEventUpdate, CustomConfiguration
 from enkash_coins.bulk.files import BadFile, read
+from enkash_coins.extras import lacking
 
 U = CoinEventUpdate
 SOMEWHERE = "has a cell with the error of a formula; of .xlsx it could be told which"
-HEADER = ["coin_config_id", "amount", "event"]
+SHORTENED = "is a shortened number, its last digits are lost: format the column as text, enter it again"
+FORMULA = "is a formula without its value: open the file in a spreadsheet, and save it"
+DATE = "is a date or a time; spreadsheets take texts like 10-12 for one: format the column as text"
+HEADER: list[object] = ["coin_config_id", "amount", "event"]
 
 
 def sheet(path: Path, fill: Callable[[Any, Any], object], *names: str) -> Path:
@@ -29,8 +33,8 @@ def sheet(path: Path, fill: Callable[[Any, Any], object], *names: str) -> Path:
     return path
 
 
-def of_rows(*rows: Sequence[object]) -> Callable[[Any, Any], object]:
-    """What fills a page with these rows."""
+def of_rows(*rows: list[object]) -> Callable[[Any, Any], object]:
+    """Fills a sheet with these from its first cell on."""
     return lambda book, page: [page.write_row(at, 0, row) for at, row in enumerate(rows)]
 
 
@@ -76,26 +80,11 @@ def test_what_a_sheet_hides_is_told(tmp_path: Path) -> None:
 
     assert told(sheet(tmp_path / "u.xlsx", fill)) == [
         "u.xlsx:June:2: column amount: '#DIV/0!' is the error of a formula",
-        (
-            "u.xlsx:June:3: column amount: '=A1&B1' is a formula without its value: open the file in a "
-            "spreadsheet, and save it"
-        ),
-        (
-            "u.xlsx:June:4: column amount: '2024-10-12' is a date or a time; spreadsheets take texts "
-            "like 10-12 for one: format "
-            "the column as text"
-        ),
+        f"u.xlsx:June:3: column amount: '=A1&B1' {FORMULA}",
+        f"u.xlsx:June:4: column amount: '2024-10-12' {DATE}",
         "u.xlsx:June:5: column amount: '10.5' is not a whole number",
-        (
-            "u.xlsx:June:6: column amount: '1000000000000000.0' is a shortened number, its last digits "
-            "are lost: format the "
-            "column as text, enter it again"
-        ),
-        (
-            "u.xlsx:June:7: column coin_config_id: '1e+17' is a shortened number, its last digits are "
-            "lost: format the column as "
-            "text, enter it again"
-        ),
+        f"u.xlsx:June:6: column amount: '1000000000000000.0' {SHORTENED}",
+        f"u.xlsx:June:7: column coin_config_id: '1e+17' {SHORTENED}",
         "u.xlsx:June:8: column amount: 'True' is a truth value",
         "u.xlsx:June:9: column amount: '#REF!' is the error of a formula",
     ]
@@ -124,13 +113,13 @@ def test_sheets_have_names(tmp_path: Path) -> None:
 
 
 def parts(path: Path) -> dict[str, bytes]:
-    """Make a file: parts."""
+    """What is in an archive."""
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
 def packed(path: Path, content: dict[str, bytes]) -> Path:
-    """Make a file: packed."""
+    """An archive with that in it."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in content.items():
             archive.writestr(name, data)
@@ -160,10 +149,11 @@ def test_xml_may_have_prefixes_and_other_quotes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"PK\x03\x04", "is no spreadsheet of Excel or OpenDocument, or is damaged"),
-        (b"PK\x03\x04" + bytes(1000), "is no spreadsheet of Excel or OpenDocument, or is damaged"),
+        (b"PK\x03\x04", "is cut off"),
+        (b"PK\x03\x04" + bytes(508), "is no spreadsheet of Excel or OpenDocument, or is damaged"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1000), "is cut off"),
         (
-            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1000),
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1016),
             "is no spreadsheet of Excel or OpenDocument, or is damaged",
         ),
         (b"PAR1", "is no Parquet file, or is damaged"),
@@ -198,7 +188,7 @@ MANIFEST = """<?xml version="1.0"?><m:manifest xmlns:m="urn:oasis:names:tc:opend
 
 
 def ods(path: Path, amount: str) -> Path:
-    """Make a file: ods."""
+    """A sheet of OpenDocument with this cell."""
     return packed(
         path,
         {
@@ -274,7 +264,7 @@ def test_excel_97(tmp_path: Path) -> None:
 
 
 def parquet(path: Path, **columns: Any) -> Path:
-    """Make a file: parquet."""
+    """A file of these columns, in several groups of rows."""
     pq.write_table(pa.table(columns), path, row_group_size=3)
     return path
 
@@ -313,17 +303,9 @@ def test_what_parquet_cannot_hold_for_sure_is_told(tmp_path: Path) -> None:
     )
     assert told(path) == [
         "u.parquet:1: column amount: '10.5' is not a whole number",
-        (
-            "u.parquet:2: column amount: '1.677722e+07' is a shortened number, its last digits are "
-            "lost: format the column as "
-            "text, enter it again"
-        ),
+        f"u.parquet:2: column amount: '1.677722e+07' {SHORTENED}",
         "u.parquet:3: column amount: 'nan' stands for nothing: leave the cell empty instead",
-        (
-            "u.parquet:4: column amount: '1e+15' is a shortened number, its last digits are lost: "
-            "format the column as text, "
-            "enter it again"
-        ),
+        f"u.parquet:4: column amount: '1e+15' {SHORTENED}",
     ]
     parquet(path, coin_config_id=["A", "B"], amount=[dt.date(2024, 1, 2), None], event=[b"x", b"y"])
     assert told(path)[1:] == [
@@ -354,4 +336,4 @@ def test_a_missing_extra_says_how_to_get_it(
     else:
         parquet(path, coin_config_id=["A"], amount=[1])
     (problem,) = told(path)
-    assert problem.endswith(f"pip install 'enkash-coins[{extra}]'")
+    assert problem.endswith(lacking("", extra))
