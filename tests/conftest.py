@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -22,5 +23,9 @@ def _state(_states: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ENKASH_LOGIN_GUARD", raising=False)
 
 
+# A shell's background job may ignore these, and what it starts would inherit that: signals could not be tested.
+for _signal in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, signal.SIG_DFL)
 # What a fixture of a wider scope starts, too.
 os.environ["XDG_STATE_HOME"] = os.devnull
